@@ -1,0 +1,3 @@
+module github.com/xinhari/xinhari
+
+go 1.26.0
