@@ -1,0 +1,47 @@
+// Package identity is the seam at which connections between services get
+// their security: who speaks, and whom one speaks to.
+//
+// Both sides of a connection take a [Transport]. The one transport so far is
+// [Plaintext], which authenticates nobody and encrypts nothing; a transport
+// with mutual TLS and SPIFFE IDs takes its place without a change at either
+// side. What a transport says of a peer is all that may be believed of it:
+// names in messages or headers prove nothing.
+package identity
+
+import (
+	"context"
+	"net"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// ProtocolGRPC is the ALPN protocol by which clients of this project name
+// themselves: gRPC over HTTP/2 and nothing else, so that the server need not
+// look into the connection to know who serves it.
+const ProtocolGRPC = "xinhari-grpc"
+
+// A Transport makes and accepts the connections between services. It is safe
+// for concurrent use.
+type Transport interface {
+	// Client returns the credentials for connections to the service called
+	// name in namespace.
+	Client(namespace, name string) credentials.TransportCredentials
+
+	// Accept does the server's part of the handshake on conn. It returns when
+	// the handshake is done or ctx ends. The caller closes conn on an error.
+	Accept(ctx context.Context, conn net.Conn) (Accepted, error)
+}
+
+// Accepted is a connection after the server's handshake.
+type Accepted struct {
+	// Conn is the connection to go on with: bytes that the handshake read
+	// too far are read again from it.
+	Conn net.Conn
+
+	// Protocol is what the peer asked for: ProtocolGRPC, or anything else for
+	// a peer that is to be served as an ordinary HTTP client.
+	Protocol string
+
+	// AuthInfo is what is known of the peer.
+	AuthInfo credentials.AuthInfo
+}

@@ -1,0 +1,14 @@
+// Package rpc serves and makes gRPC calls with messages of any encoding.
+//
+// A [Server] takes generated services as grpc-go's does, and plain Go
+// functions through [Handle]. It answers on one port: its own clients, any
+// other gRPC client, and JSON by HTTP POST. A [Conn] is what generated clients
+// take; [Call] calls plain Go handlers through it.
+//
+// Errors are gRPC statuses. A content type that a server or client has no
+// codec for is codes.Unimplemented, and the message lists those there are.
+//
+// The package knows nothing of where services are (that is pkg/discovery) nor
+// of who may call (pkg/authz): a Conn is given endpoints, and a Server a
+// transport that says who called.
+package rpc

@@ -1,0 +1,68 @@
+package rpc
+
+import (
+	"fmt"
+	"sync"
+
+	"google.golang.org/grpc/mem"
+)
+
+// grpc-go chooses a server's codec by content subtype from a registry that is
+// global to the process, and takes an unknown subtype for protobuf. So each
+// server gets the one codec below, which knows nothing, and every message
+// passes through grpc-go in an envelope that carries the codec of its call.
+
+// envelope is a message together with the codec of its call.
+type envelope struct {
+	codec   Codec
+	message any
+
+	// A unary call's decode function is made once for each envelope rather
+	// than once for each call: grpcDecode is the call's, decode is kept.
+	grpcDecode func(any) error
+	decode     func(any) error
+}
+
+// envelopes recycles the envelopes of unary calls.
+var envelopes = sync.Pool{New: func() any {
+	e := &envelope{}
+	e.decode = func(v any) error {
+		e.message = v
+		err := e.grpcDecode(e)
+		e.message = nil
+		return err
+	}
+	return e
+}}
+
+// release hands e back. The caller must be the last one to know e.
+func (e *envelope) release() {
+	e.codec, e.message, e.grpcDecode = nil, nil, nil
+	envelopes.Put(e)
+}
+
+// envelopeCodec is the codec that grpc-go sees.
+type envelopeCodec struct{}
+
+// Name is the content subtype of answers to calls that named none.
+func (envelopeCodec) Name() string { return "proto" }
+
+func (envelopeCodec) Marshal(v any) (mem.BufferSlice, error) {
+	e, ok := v.(*envelope)
+	if !ok {
+		return nil, fmt.Errorf("rpc: a %T left its handler without a codec", v)
+	}
+	data, err := e.codec.Marshal(e.message)
+	if e.decode != nil { // a unary call's answer: nobody looks at it again
+		e.release()
+	}
+	return data, err
+}
+
+func (envelopeCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	e, ok := v.(*envelope)
+	if !ok {
+		return fmt.Errorf("rpc: a %T reached its handler without a codec", v)
+	}
+	return e.codec.Unmarshal(data, e.message)
+}

@@ -1,0 +1,80 @@
+package rpc
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+)
+
+// A server without TLS on a laptop must be open to curl and grpcurl of the
+// same machine and to nothing else: above all to no web page that the user's
+// browser shows. A page can make a browser send requests to 127.0.0.1 (cross
+// site), or point a name of its own at it (DNS rebinding). Each check below
+// stops one of these ways; a request passes when all agree.
+
+// loopbackOnly wraps next with the checks.
+func loopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if why := foreignRequest(r); why != "" {
+			writeError(w, http.StatusForbidden, codes.PermissionDenied, why)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// forwardingHeaders are set by proxies: what comes through one may come from
+// anywhere, whatever address it has here.
+var forwardingHeaders = []string{
+	"Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
+	"X-Forwarded-Server", "X-Original-Host", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip",
+}
+
+// foreignRequest says why r may not have been made on purpose by a program of
+// this machine; "" if nothing speaks against it.
+func foreignRequest(r *http.Request) string {
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !peer.Addr().Unmap().IsLoopback() {
+		return "without TLS only this machine is served"
+	}
+	if !localHost(r.Host) {
+		return "the Host header names another machine: use localhost or 127.0.0.1"
+	}
+	for _, name := range forwardingHeaders {
+		if _, ok := r.Header[name]; ok {
+			return "the request came through a proxy (" + name + ")"
+		}
+	}
+	if sites, ok := r.Header["Sec-Fetch-Site"]; ok {
+		for _, site := range sites {
+			if site != "same-origin" && site != "none" {
+				return "the request was made by a page of another site (Sec-Fetch-Site)"
+			}
+		}
+	}
+	if origins, ok := r.Header["Origin"]; ok {
+		for _, origin := range origins {
+			if u, err := url.Parse(origin); err != nil || u.Scheme != "http" || u.Host != r.Host {
+				return "the request was made by a page of another site (Origin)"
+			}
+		}
+	}
+	return ""
+}
+
+// localHost reports whether the Host header is one that only this machine
+// resolves to itself: localhost or an address of the loopback network.
+func localHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}

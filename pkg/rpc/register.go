@@ -1,0 +1,151 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+)
+
+// Registrar is where services are registered: a Server, or what embeds one.
+type Registrar interface {
+	grpc.ServiceRegistrar
+
+	// RegisterMethod adds one method to the service of that name, beside
+	// others that were added to it in this way.
+	RegisterMethod(service string, method grpc.MethodDesc) error
+}
+
+// registry collects services until the server starts. grpc-go ends the
+// process on a service registered twice; here it is an error at the start.
+type registry struct {
+	services map[string]*registered
+	order    []string
+	err      error // the first mistake of a RegisterService, which returns none
+}
+
+type registered struct {
+	desc  grpc.ServiceDesc
+	impl  any
+	plain bool // of methods that were added one by one
+}
+
+func (r *registry) addService(desc *grpc.ServiceDesc, impl any) {
+	if _, dup := r.services[desc.ServiceName]; dup {
+		if r.err == nil {
+			r.err = fmt.Errorf("rpc: service %s is registered twice", desc.ServiceName)
+		}
+		return
+	}
+	r.add(&registered{desc: *desc, impl: impl})
+}
+
+func (r *registry) addMethod(service string, m grpc.MethodDesc) error {
+	s, ok := r.services[service]
+	if !ok {
+		s = &registered{desc: grpc.ServiceDesc{ServiceName: service, HandlerType: (*any)(nil), Metadata: ""}, plain: true}
+		r.add(s)
+	}
+	if !s.plain {
+		return fmt.Errorf("rpc: service %s is a generated one: a plain handler needs a service of its own", service)
+	}
+	for _, old := range s.desc.Methods {
+		if old.MethodName == m.MethodName {
+			return fmt.Errorf("rpc: method %s/%s is registered twice", service, m.MethodName)
+		}
+	}
+	s.desc.Methods = append(s.desc.Methods, m)
+	return nil
+}
+
+func (r *registry) add(s *registered) {
+	if r.services == nil {
+		r.services = map[string]*registered{}
+	}
+	r.services[s.desc.ServiceName] = s
+	r.order = append(r.order, s.desc.ServiceName)
+}
+
+// splitMethod parses "Service/Method", with or without a leading slash.
+func splitMethod(name string) (service, method string, err error) {
+	service, method, ok := strings.Cut(strings.TrimPrefix(name, "/"), "/")
+	if !ok || service == "" || method == "" || strings.Contains(method, "/") {
+		return "", "", fmt.Errorf("rpc: method %q: want %q", name, "Service/Method")
+	}
+	return service, method, nil
+}
+
+// wrapService returns desc with every message put into an envelope.
+func (t codecs) wrapService(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	methods := make([]grpc.MethodDesc, len(desc.Methods))
+	for i, m := range desc.Methods {
+		methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: t.wrapUnary(m.Handler)}
+	}
+	streams := make([]grpc.StreamDesc, len(desc.Streams))
+	for i, s := range desc.Streams {
+		streams[i] = s
+		streams[i].Handler = t.wrapStream(s.Handler)
+	}
+	desc.Methods, desc.Streams = methods, streams
+	return &desc
+}
+
+// wrapUnary costs a call no allocation: what it needs is in the envelope.
+func (t codecs) wrapUnary(next grpc.MethodHandler) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		codec, err := t.lookup(contentSubtype(ctx))
+		if err != nil {
+			return nil, err
+		}
+		e := envelopes.Get().(*envelope)
+		e.codec, e.grpcDecode = codec, dec
+		answer, err := next(srv, ctx, e.decode, interceptor)
+		if err != nil {
+			e.release()
+			return nil, err
+		}
+		e.grpcDecode, e.message = nil, answer
+		return e, nil
+	}
+}
+
+func (t codecs) wrapStream(next grpc.StreamHandler) grpc.StreamHandler {
+	return func(srv any, stream grpc.ServerStream) error {
+		codec, err := t.lookup(contentSubtype(stream.Context()))
+		if err != nil {
+			return err
+		}
+		return next(srv, &serverStream{ServerStream: stream, send: envelope{codec: codec}, recv: envelope{codec: codec}})
+	}
+}
+
+// serverStream puts each message into one of its two envelopes. gRPC allows
+// one sender and one receiver at a time, so there is never a second user.
+type serverStream struct {
+	grpc.ServerStream
+	send, recv envelope
+}
+
+func (s *serverStream) SendMsg(m any) error {
+	s.send.message = m
+	err := s.ServerStream.SendMsg(&s.send)
+	s.send.message = nil
+	return err
+}
+
+func (s *serverStream) RecvMsg(m any) error {
+	s.recv.message = m
+	err := s.ServerStream.RecvMsg(&s.recv)
+	s.recv.message = nil
+	return err
+}
+
+// contentSubtype is what the caller of an RPC put behind application/grpc+.
+// grpc-go's stream knows it; the metadata would have to be copied for it.
+func contentSubtype(ctx context.Context) string {
+	if s, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ ContentSubtype() string }); ok {
+		return s.ContentSubtype()
+	}
+	return ""
+}

@@ -1,0 +1,271 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/xinhari/xinhari/pkg/identity"
+)
+
+// ServerOptions are the options of NewServer; the zero value is good.
+type ServerOptions struct {
+	// Transport accepts the connections; nil is identity.Plaintext.
+	Transport identity.Transport
+
+	// Codecs serve content types beside proto and JSON.
+	Codecs []Codec
+
+	// GRPC are options for grpc-go, such as interceptors and limits. Options
+	// that choose codecs or credentials are this package's own and must not
+	// be among them.
+	GRPC []grpc.ServerOption
+
+	// LoopbackOnly refuses HTTP requests that a web page could have made, or
+	// that did not come from this machine: for servers without TLS on a
+	// laptop. See the package's tests for what is refused.
+	LoopbackOnly bool
+
+	// MaxHandshakes bounds how many handshakes are under way at once; more
+	// connections wait to be accepted. 0 is 256.
+	MaxHandshakes int
+
+	// HandshakeTimeout bounds one handshake. 0 is 10 s.
+	HandshakeTimeout time.Duration
+
+	// Logger takes what has no caller to be told; nil is silent.
+	Logger *slog.Logger
+}
+
+const (
+	defaultMaxHandshakes    = 256
+	defaultHandshakeTimeout = 10 * time.Second
+
+	// headerTimeout bounds how long an HTTP client may take for its headers,
+	// idleTimeout how long it may keep an idle connection.
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+)
+
+// Server serves RPCs on one port. Make it with NewServer, register services,
+// then Serve.
+type Server struct {
+	options ServerOptions
+	codecs  codecs
+	logger  *slog.Logger
+
+	mu       sync.Mutex
+	registry registry
+	state    serverState
+	cancel   context.CancelFunc // ends handshakes
+	listener net.Listener
+	done     chan struct{} // closed when Serve has returned
+	sealed   bool
+
+	// Two gRPC servers of the same services: native has our clients'
+	// connections, foreign answers what net/http hands it. A single one could
+	// not stop gracefully: grpc-go's GracefulStop cuts off calls that came
+	// through ServeHTTP, and net/http's Shutdown waits for them.
+	native  *grpc.Server
+	foreign *grpc.Server
+	http    *http.Server
+}
+
+type serverState int
+
+const (
+	stateNew serverState = iota
+	stateServing
+	stateClosed
+)
+
+// NewServer returns a server without services. It does no I/O.
+func NewServer(o ServerOptions) (*Server, error) {
+	table, err := newCodecs(o.Codecs)
+	if err != nil {
+		return nil, err
+	}
+	if o.MaxHandshakes < 0 {
+		return nil, errors.New("rpc: MaxHandshakes is negative")
+	}
+	if o.HandshakeTimeout < 0 {
+		return nil, errors.New("rpc: HandshakeTimeout is negative")
+	}
+	if o.Transport == nil {
+		o.Transport = identity.Plaintext()
+	}
+	if o.MaxHandshakes == 0 {
+		o.MaxHandshakes = defaultMaxHandshakes
+	}
+	if o.HandshakeTimeout == 0 {
+		o.HandshakeTimeout = defaultHandshakeTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{options: o, codecs: table, logger: o.Logger, done: make(chan struct{})}
+	options := append([]grpc.ServerOption{grpc.ForceServerCodecV2(envelopeCodec{})}, o.GRPC...)
+	s.foreign = grpc.NewServer(options...)
+	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
+	s.http = s.newHTTPServer()
+	return s, nil
+}
+
+// RegisterService implements grpc.ServiceRegistrar, for generated code. A
+// mistake, such as a service registered twice or after Serve, is Serve's
+// error.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sealed {
+		s.registry.err = errors.Join(s.registry.err, errSealed)
+		return
+	}
+	s.registry.addService(desc, impl)
+}
+
+// RegisterMethod implements Registrar, for Handle.
+func (s *Server) RegisterMethod(service string, m grpc.MethodDesc) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sealed {
+		return errSealed
+	}
+	return s.registry.addMethod(service, m)
+}
+
+var errSealed = errors.New("rpc: services are registered before the server starts")
+
+// ErrServerClosed is returned by Serve when the server was shut down before.
+var ErrServerClosed = errors.New("rpc: the server is closed")
+
+// GetServiceInfo implements reflection.ServiceInfoProvider: what is
+// registered so far.
+func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := make(map[string]grpc.ServiceInfo, len(s.registry.services))
+	for name, r := range s.registry.services {
+		var methods []grpc.MethodInfo
+		for _, m := range r.desc.Methods {
+			methods = append(methods, grpc.MethodInfo{Name: m.MethodName})
+		}
+		for _, m := range r.desc.Streams {
+			methods = append(methods, grpc.MethodInfo{Name: m.StreamName, IsClientStream: m.ClientStreams, IsServerStream: m.ServerStreams})
+		}
+		info[name] = grpc.ServiceInfo{Methods: methods, Metadata: r.desc.Metadata}
+	}
+	return info
+}
+
+// Check returns the first mistake that was made in registering services. No
+// more can be registered after it.
+func (s *Server) Check() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seal()
+}
+
+// seal hands the services to both gRPC servers, once.
+func (s *Server) seal() error {
+	if s.registry.err != nil || s.sealed {
+		return s.registry.err
+	}
+	s.sealed = true
+	for _, name := range s.registry.order {
+		r := s.registry.services[name]
+		desc := s.codecs.wrapService(r.desc)
+		s.native.RegisterService(desc, r.impl)
+		s.foreign.RegisterService(desc, r.impl)
+	}
+	return nil
+}
+
+// Serve accepts connections from lis, which it closes, until Shutdown. It
+// returns nil after a Shutdown. It may be called once.
+func (s *Server) Serve(lis net.Listener) error {
+	s.mu.Lock()
+	if err := s.seal(); err != nil {
+		s.mu.Unlock()
+		_ = lis.Close()
+		return err
+	}
+	if s.state != stateNew {
+		s.mu.Unlock()
+		_ = lis.Close()
+		return ErrServerClosed
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.state, s.listener, s.cancel = stateServing, lis, cancel
+	native, foreign := newHandoff(lis.Addr(), true), newHandoff(lis.Addr(), false)
+	s.mu.Unlock()
+
+	defer close(s.done)
+	defer cancel()
+	var servers sync.WaitGroup
+	servers.Go(func() { _ = s.native.Serve(native) })
+	servers.Go(func() { _ = s.http.Serve(foreign) })
+	a := &acceptor{
+		transport: s.options.Transport,
+		timeout:   s.options.HandshakeTimeout,
+		slots:     make(chan struct{}, s.options.MaxHandshakes),
+		native:    native,
+		foreign:   foreign,
+		logger:    s.logger,
+	}
+	err := a.run(ctx, lis)
+	_ = lis.Close()
+	_ = native.Close()
+	_ = foreign.Close()
+	if err != nil {
+		s.native.Stop()
+		_ = s.http.Close()
+	}
+	servers.Wait()
+	return err
+}
+
+// Shutdown stops accepting connections, tells every client to go elsewhere
+// (GOAWAY) and waits for the calls in flight. When ctx ends first, it cuts
+// them off and returns ctx's error. It is safe to call more than once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	serving := s.state == stateServing
+	s.state, s.sealed = stateClosed, true
+	if serving {
+		s.cancel()
+		_ = s.listener.Close()
+	}
+	s.mu.Unlock()
+
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.native.GracefulStop()
+	}()
+	httpErr := s.http.Shutdown(ctx)
+	var err error
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = httpErr
+	}
+	// After a graceful stop these find nothing left to do.
+	s.native.Stop()
+	_ = s.http.Close()
+	s.foreign.Stop()
+	<-stopped
+	if serving {
+		<-s.done
+	}
+	return err
+}
