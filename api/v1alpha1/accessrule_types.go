@@ -121,6 +121,7 @@ func (s *AccessRuleSpec) EffectiveMode() RuleMode { return s.Mode.orEnforce() }
 // Peer is a caller, or a set of callers. Exactly one field is set, and a field that is not listed here is refused.
 //
 // +kubebuilder:pruning:PreserveUnknownFields
+// +kubebuilder:validation:MaxProperties=1
 // +kubebuilder:validation:XValidation:rule="[has(self.service), has(self.serviceAccount), has(self.everyoneIn), has(self.spiffeID), has(self.anyone)].filter(x, x).size() == 1",message="an item of from names callers in exactly one way: service, serviceAccount, everyoneIn, spiffeID or anyone; give each its own item"
 type Peer struct {
 	// service is the workload of a Service, by the account that the Service names.
@@ -207,6 +208,7 @@ type ServiceAccountReference struct {
 // Target is what a rule protects. Exactly one field is set, and a field that is not listed here is refused.
 //
 // +kubebuilder:pruning:PreserveUnknownFields
+// +kubebuilder:validation:MaxProperties=1
 // +kubebuilder:validation:XValidation:rule="has(self.service) != has(self.topic)",message="an item of to names exactly one of service and topic; give each its own item"
 type Target struct {
 	// service is methods of a Service.
