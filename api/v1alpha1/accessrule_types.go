@@ -121,7 +121,6 @@ func (s *AccessRuleSpec) EffectiveMode() RuleMode { return s.Mode.orEnforce() }
 // Peer is a caller, or a set of callers. Exactly one field is set, and a field that is not listed here is refused.
 //
 // +kubebuilder:pruning:PreserveUnknownFields
-// +kubebuilder:validation:MaxProperties=1
 // +kubebuilder:validation:XValidation:rule="[has(self.service), has(self.serviceAccount), has(self.everyoneIn), has(self.spiffeID), has(self.anyone)].filter(x, x).size() == 1",message="an item of from names callers in exactly one way: service, serviceAccount, everyoneIn, spiffeID or anyone; give each its own item"
 type Peer struct {
 	// service is the workload of a Service, by the account that the Service names.
@@ -208,7 +207,6 @@ type ServiceAccountReference struct {
 // Target is what a rule protects. Exactly one field is set, and a field that is not listed here is refused.
 //
 // +kubebuilder:pruning:PreserveUnknownFields
-// +kubebuilder:validation:MaxProperties=1
 // +kubebuilder:validation:XValidation:rule="has(self.service) != has(self.topic)",message="an item of to names exactly one of service and topic; give each its own item"
 type Target struct {
 	// service is methods of a Service.
@@ -220,7 +218,9 @@ type Target struct {
 	Topic *TopicTarget `json:"topic,omitempty"`
 }
 
-// ServiceTarget is methods of a Service of the rule's namespace.
+// ServiceTarget is methods of a Service of the rule's namespace. A field that is not listed here is refused.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type ServiceTarget struct {
 	// name is the name of the Service. At most 63 characters.
 	// +required
@@ -241,7 +241,9 @@ type ServiceTarget struct {
 	Methods []string `json:"methods,omitempty"`
 }
 
-// TopicTarget is uses of a Topic of the rule's namespace.
+// TopicTarget is uses of a Topic of the rule's namespace. A field that is not listed here is refused.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type TopicTarget struct {
 	// name is the name of the Topic. At most 63 characters.
 	// +required
@@ -271,7 +273,9 @@ const (
 	Subscribe TopicVerb = "Subscribe"
 )
 
-// RuleCondition is a condition on a call.
+// RuleCondition is a condition on a call. A field that is not listed here is refused.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type RuleCondition struct {
 	// cel is an expression of the Common Expression Language with a boolean result. At most 1024 characters.
 	// +required

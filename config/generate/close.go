@@ -10,7 +10,7 @@ import (
 )
 
 // maxOptional bounds the optional fields of a closed object, since its schema has a case for every subset of them.
-const maxOptional = 4
+const maxOptional = 5
 
 // closeObjects makes every object that keeps unknown fields refuse them.
 //
@@ -48,10 +48,6 @@ func closeObjects(s *apiextensionsv1.JSONSchemaProps, path string) error {
 func closeObject(s *apiextensionsv1.JSONSchemaProps, path string) error {
 	if len(s.Properties) == 0 {
 		return fmt.Errorf("%s: keeps unknown fields and names none", path)
-	}
-	// A union is closed already: it has one field, and its rule wants that to be one it knows.
-	if s.MaxProperties != nil && *s.MaxProperties == 1 {
-		return nil
 	}
 	var optional []string
 	for name := range s.Properties {
