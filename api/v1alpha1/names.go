@@ -16,6 +16,12 @@ const (
 	FieldOwner = "xinhari"
 	// RuntimeConfigMap is the name of the ConfigMap with the runtime's defaults, in each namespace that has a Service.
 	RuntimeConfigMap = "xinhari"
+	// WorkloadRole is the name of the ClusterRole with what a workload reads in its own namespace, and of the RoleBinding
+	// that gives it to the accounts of the namespace's Services.
+	WorkloadRole = "xinhari-workload"
+	// CallerRole is the name of the ClusterRole with what a workload reads in the namespace of a Service that it calls,
+	// and of the RoleBinding that gives it to those whom the namespace lets call.
+	CallerRole = "xinhari-caller"
 	// VersionSeparator stands between a Service's name and a version's in the name of that version's core Service.
 	VersionSeparator = "--"
 )

@@ -47,6 +47,7 @@ func invalidObjects() []invalidObject {
 		refused(service, "a client with a selector", "clientOnly: true\nselector: {app: a}", "clientOnly is for workloads that are never called"),
 		refused(service, "a client with ports", "clientOnly: true\nports: [{name: a, port: 1}]", "clientOnly is for workloads that are never called"),
 		refused(service, "versions of nothing", "coreService: Existing\nversions: [{name: v1, selector: {a: b}, weight: 1}]", "set selector as well"),
+		refused(service, "a version that no pod can be", "selector: {a: b}\nversions: [{name: v1, selector: {a: c}, weight: 1}]", "no pod can have two values of one label"),
 		refused(service, "versions and endpoints", "selector: {a: b}\nversions: [{name: v1, selector: {a: b}, weight: 1}]\n"+
 			endpoint(`address: 192.0.2.1, port: 1, tls: {spiffeID: "`+id+`"}`), "give them a Service of their own"),
 		refused(service, "two ports and endpoints", "ports: [{name: a, port: 1}, {name: b, port: 2}]\n"+
