@@ -1,0 +1,3 @@
+package main
+
+func writeRoles(string, []byte) error { return nil }
