@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // a bounded number of handshakes until its deadline, and nobody else up.
 type acceptor struct {
 	transport identity.Transport
+	loopback  bool // peers on other machines are turned away
 	timeout   time.Duration
 	slots     chan struct{} // one for each handshake under way
 	native    *handoff      // connections of our own clients
@@ -57,6 +59,12 @@ func (a *acceptor) run(ctx context.Context, lis net.Listener) error {
 			continue
 		}
 		delay = 0
+		if a.loopback && !isLoopback(conn.RemoteAddr()) {
+			a.logger.Warn("a peer on another machine was turned away: without TLS only this machine is served", "peer", conn.RemoteAddr().String())
+			_ = conn.Close()
+			<-a.slots
+			continue
+		}
 		handshakes.Go(func() {
 			defer func() { <-a.slots }()
 			a.handshake(ctx, conn)
@@ -70,6 +78,11 @@ func (a *acceptor) run(ctx context.Context, lis net.Listener) error {
 func temporary(err error) bool {
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary()
+}
+
+func isLoopback(addr net.Addr) bool {
+	peer, err := netip.ParseAddrPort(addr.String())
+	return err == nil && peer.Addr().Unmap().IsLoopback()
 }
 
 func (a *acceptor) handshake(ctx context.Context, conn net.Conn) {

@@ -27,9 +27,9 @@ type ServerOptions struct {
 	// be among them.
 	GRPC []grpc.ServerOption
 
-	// LoopbackOnly refuses HTTP requests that a web page could have made, or
-	// that did not come from this machine: for servers without TLS on a
-	// laptop. See the package's tests for what is refused.
+	// LoopbackOnly turns away peers on other machines, and HTTP requests that
+	// a web page could have made or that came through a proxy: for servers
+	// without TLS on a laptop.
 	LoopbackOnly bool
 
 	// MaxHandshakes bounds how many handshakes are under way at once; more
@@ -213,6 +213,7 @@ func (s *Server) Serve(lis net.Listener) error {
 	servers.Go(func() { _ = s.http.Serve(foreign) })
 	a := &acceptor{
 		transport: s.options.Transport,
+		loopback:  s.options.LoopbackOnly,
 		timeout:   s.options.HandshakeTimeout,
 		slots:     make(chan struct{}, s.options.MaxHandshakes),
 		native:    native,

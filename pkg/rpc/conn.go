@@ -1,0 +1,313 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
+
+	"github.com/xinhari/xinhari/pkg/balancer"
+	"github.com/xinhari/xinhari/pkg/discovery"
+	"github.com/xinhari/xinhari/pkg/identity"
+)
+
+// Endpoints is where the instances of services are: a discovery.Discovery.
+type Endpoints interface {
+	Watch(ctx context.Context, service discovery.Service, set func(discovery.Snapshot)) error
+}
+
+// ConnOptions are the options of NewConn; the zero value is good.
+type ConnOptions struct {
+	// Transport secures the connections; nil is identity.Plaintext.
+	Transport identity.Transport
+
+	// Codecs serve content types beside proto and JSON.
+	Codecs []Codec
+
+	// Traffic says how to call until SetTraffic says otherwise.
+	Traffic Traffic
+
+	// Dial makes a connection to an address, host:port; nil is TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+
+	// GRPC are options for grpc-go, such as interceptors. Options that choose
+	// codecs, credentials, resolvers or the service config are this package's
+	// own and must not be among them.
+	GRPC []grpc.DialOption
+
+	// Logger takes what has no caller to be told; nil is silent.
+	Logger *slog.Logger
+}
+
+// Traffic says how a service is called; the zero value is good.
+type Traffic struct {
+	// Policy picks endpoints; "" is RoundRobin.
+	Policy balancer.Policy
+
+	// Timeout is the deadline of unary calls that bring none; 0 is none.
+	Timeout time.Duration
+}
+
+// Conn is a connection to a service: to as many of its instances as the
+// balancer wants. It is a grpc.ClientConnInterface, safe for concurrent use.
+//
+// A call that is made before it is known whether the service has instances
+// waits until its deadline, or for 10 s if it has none. If there are no
+// instances it is codes.Unavailable, and the message says who was asked.
+type Conn struct {
+	service   discovery.Service
+	endpoints Endpoints
+	codecs    codecs
+	cc        *grpc.ClientConn
+	logger    *slog.Logger
+
+	cancel   context.CancelFunc
+	watching sync.WaitGroup
+	synced   chan struct{} // closed once it is known whether there are instances
+	syncOnce sync.Once
+
+	timeout atomic.Int64 // of unary calls without a deadline; 0 = none
+
+	mu     sync.Mutex
+	last   discovery.Snapshot
+	config string              // the gRPC service config
+	tell   resolver.ClientConn // grpc-go, once it listens
+}
+
+// syncTimeout bounds how long a call without a deadline waits for discovery.
+const syncTimeout = 10 * time.Second
+
+// NewConn returns a connection to service. Connections are made in the
+// background; Close ends them.
+func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Conn, error) {
+	table, err := newCodecs(o.Codecs)
+	if err != nil {
+		return nil, err
+	}
+	serviceConfig, err := o.Traffic.serviceConfig()
+	if err != nil {
+		return nil, err
+	}
+	if o.Transport == nil {
+		o.Transport = identity.Plaintext()
+	}
+	if o.Dial == nil {
+		o.Dial = dialTCP
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Conn{service: service, endpoints: endpoints, codecs: table, logger: o.Logger, synced: make(chan struct{}), config: serviceConfig}
+	c.timeout.Store(int64(o.Traffic.Timeout))
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Clone(o.GRPC),
+		grpc.WithResolvers(resolverBuilder{c}),
+		grpc.WithTransportCredentials(o.Transport.Client(service.Namespace, service.Name)),
+		grpc.WithContextDialer(o.Dial),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithIdleTimeout(0), // discovery is watched for as long as the Conn is open
+		grpc.WithNoProxy(),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("rpc: connection to %s: %w", service, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	c.watching.Go(func() {
+		if err := endpoints.Watch(ctx, service, c.update); err != nil {
+			c.logger.Error("watching endpoints", "service", service.String(), "error", err)
+		}
+	})
+	c.cc.Connect()
+	return c, nil
+}
+
+// Service returns the service's name.
+func (c *Conn) Service() discovery.Service { return c.service }
+
+// Snapshot returns what is known of the service's endpoints.
+func (c *Conn) Snapshot() discovery.Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// Close ends the connection; calls in flight are cut off. It is safe to call
+// more than once.
+func (c *Conn) Close() error {
+	c.cancel()
+	c.watching.Wait()
+	if err := c.cc.Close(); err != nil && !errors.Is(err, grpc.ErrClientConnClosing) {
+		return err
+	}
+	return nil
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	if err := c.wait(ctx); err != nil {
+		return err
+	}
+	opts, err := c.ownCodec(opts)
+	if err != nil {
+		return err
+	}
+	if timeout := time.Duration(c.timeout.Load()); timeout > 0 {
+		if _, ok := ctx.Deadline(); !ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+			defer cancel()
+		}
+	}
+	return c.cc.Invoke(ctx, method, args, reply, opts...)
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if err := c.wait(ctx); err != nil {
+		return nil, err
+	}
+	opts, err := c.ownCodec(opts)
+	if err != nil {
+		return nil, err
+	}
+	return c.cc.NewStream(ctx, desc, method, opts...)
+}
+
+// ownCodec replaces grpc.CallContentSubtype, which would look in grpc-go's
+// global registry, by the codec of that name from the table.
+func (c *Conn) ownCodec(opts []grpc.CallOption) ([]grpc.CallOption, error) {
+	for i, o := range opts {
+		if subtype, ok := o.(grpc.ContentSubtypeCallOption); ok {
+			codec, err := c.codecs.lookup(subtype.ContentSubtype)
+			if err != nil {
+				return nil, err
+			}
+			opts = slices.Clone(opts)
+			opts[i] = grpc.ForceCodecV2(codec)
+		}
+	}
+	return opts, nil
+}
+
+// wait returns once it is known whether the service has instances.
+func (c *Conn) wait(ctx context.Context) error {
+	select {
+	case <-c.synced:
+		return nil
+	default:
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, syncTimeout)
+		defer cancel()
+	}
+	select {
+	case <-c.synced:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return status.FromContextError(ctx.Err()).Err()
+		}
+		return status.Error(codes.Unavailable, c.Snapshot().Reason(c.service).Error())
+	}
+}
+
+// SetTraffic changes how the service is called from the next call on.
+func (c *Conn) SetTraffic(t Traffic) error {
+	config, err := t.serviceConfig()
+	if err != nil {
+		return err
+	}
+	c.timeout.Store(int64(t.Timeout))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if config != c.config {
+		c.config = config
+		c.publish()
+	}
+	return nil
+}
+
+func (t Traffic) serviceConfig() (string, error) {
+	if t.Timeout < 0 {
+		return "", fmt.Errorf("rpc: timeout %v is negative", t.Timeout)
+	}
+	if t.Policy == "" {
+		t.Policy = balancer.RoundRobin
+	}
+	return balancer.ServiceConfig(t.Policy)
+}
+
+// update takes a snapshot from discovery.
+func (c *Conn) update(s discovery.Snapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = s
+	c.publish()
+}
+
+// publish tells grpc-go what is known. The caller holds mu.
+func (c *Conn) publish() {
+	if c.tell == nil || c.last.Synced.IsZero() {
+		return
+	}
+	state := resolverState(c.service, c.last)
+	state.ServiceConfig = c.tell.ParseServiceConfig(c.config)
+	// An error says that the balancer wants to be told again soon; what is
+	// known now was told, and a change will be.
+	_ = c.tell.UpdateState(state)
+	c.syncOnce.Do(func() { close(c.synced) })
+}
+
+const scheme = "xinhari"
+
+// resolverBuilder makes grpc-go listen to the Conn that it belongs to.
+type resolverBuilder struct{ conn *Conn }
+
+func (resolverBuilder) Scheme() string { return scheme }
+
+func (b resolverBuilder) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	c := b.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tell = cc
+	// grpc-go builds the resolver before it is ready to be told at once.
+	c.watching.Go(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.publish()
+	})
+	return closedByConn{}, nil
+}
+
+// closedByConn is a resolver that has nothing to do: the Conn watches.
+type closedByConn struct{}
+
+func (closedByConn) ResolveNow(resolver.ResolveNowOptions) {}
+func (closedByConn) Close()                                {}
+
+// resolverState turns a snapshot into grpc-go's terms.
+func resolverState(service discovery.Service, s discovery.Snapshot) resolver.State {
+	endpoints := make([]resolver.Endpoint, len(s.Usable))
+	for i, e := range s.Usable {
+		endpoints[i].Addresses = make([]resolver.Address, len(e.Addresses))
+		for j, a := range e.Addresses {
+			endpoints[i].Addresses[j].Addr = a.String()
+		}
+	}
+	state := resolver.State{Endpoints: endpoints}
+	if len(endpoints) == 0 {
+		state = balancer.WithReason(state, s.Reason(service))
+	}
+	return state
+}
