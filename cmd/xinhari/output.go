@@ -1,0 +1,63 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+const defaultTimeout = 5 * time.Second
+
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// options are the flags that all commands have.
+type options struct {
+	streams
+	output    string
+	namespace string
+	timeout   time.Duration
+}
+
+// check returns what is wrong with the flags.
+func (o *options) check() error {
+	switch o.output {
+	case "", "table", "json", "yaml":
+	default:
+		return usage("--output %q: want table, json or yaml", o.output)
+	}
+	if o.timeout <= 0 {
+		return usage("--timeout %v: want a positive duration such as 5s", o.timeout)
+	}
+	return nil
+}
+
+// print writes a value as JSON or YAML, or the table if that was asked for.
+func (o *options) print(value any, header []string, rows [][]string) error {
+	switch o.output {
+	case "json":
+		e := json.NewEncoder(o.out)
+		e.SetIndent("", "  ")
+		return e.Encode(value)
+	case "yaml":
+		data, err := yaml.Marshal(value)
+		if err != nil {
+			return err
+		}
+		_, err = o.out.Write(data)
+		return err
+	}
+	w := tabwriter.NewWriter(o.out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, strings.Join(header, "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(w, strings.Join(r, "\t"))
+	}
+	return w.Flush()
+}
