@@ -1,0 +1,109 @@
+# Everything is built from Go modules: with Go, make, git and a C compiler (for
+# the race detector) nothing else is needed.
+
+BIN := $(CURDIR)/bin
+GO  ?= go
+
+CONTROLLER_TOOLS := v0.23.0
+HELM             := v4.3.1
+KUBERNETES       := v1.36.3
+
+# Programs; those that run in pods are images: bin/NAME is xinhari.local/NAME:dev.
+PROGRAMS := operator xinhari hello orders inventory demo
+operator_pkg  := ./cmd/operator
+xinhari_pkg   := ./cmd/xinhari
+hello_pkg     := ./examples/hello
+orders_pkg    := ./examples/shop/orders
+inventory_pkg := ./examples/shop/inventory
+demo_pkg      := ./examples/shop/demo
+
+.DEFAULT_GOAL := help
+
+##@ Try it
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build devcluster helm ## A cluster, the operator and the shop under load, and a table of what became of its calls
+	$(BIN)/devcluster run --images $(BIN) -- $(BIN)/demo
+
+.PHONY: dev
+dev: build devcluster helm ## A shell in a cluster with the operator installed
+	$(BIN)/devcluster run --images $(BIN) -- sh -c 'helm install xinhari charts/xinhari -n xinhari-system --create-namespace --wait && echo "The operator is installed. Try: kubectl create namespace shop; kubectl apply -n shop -f examples/shop/deploy; kubectl get xinhari,pods -n shop" && exec $${SHELL:-sh}'
+
+##@ Build
+
+.PHONY: build
+build: $(PROGRAMS:%=$(BIN)/%) ## Build the programs into bin/
+
+# The Go build cache knows what is up to date.
+.PHONY: $(PROGRAMS:%=$(BIN)/%)
+$(PROGRAMS:%=$(BIN)/%): $(BIN)/%:
+	@$(GO) build -trimpath -o $@ $($*_pkg)
+
+# Kubernetes reads its version from variables that the linker sets.
+KUBE_VERSION := k8s.io/component-base/version
+KUBE_LDFLAGS := -s -w $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(p).gitVersion=$(KUBERNETES) -X $(p).gitMajor=1 -X $(p).gitMinor=36)
+
+.PHONY: devcluster
+devcluster: ## Build the devcluster (Kubernetes in one binary; 7 minutes on 2 cores the first time)
+	@cd hack/devcluster && ../progress "devcluster: compiling Kubernetes $(KUBERNETES)" $(GO) build -v -trimpath -ldflags '$(KUBE_LDFLAGS)' -o $(BIN)/devcluster .
+
+.PHONY: assets
+assets: devcluster ## KUBEBUILDER_ASSETS for envtest in bin/assets; your own are used if KUBEBUILDER_ASSETS is set
+	@$(BIN)/devcluster assets $(BIN)/assets >/dev/null
+
+# Tools are built at their pinned versions, which the stamps' names hold.
+CONTROLLER_GEN := $(BIN)/.stamp/controller-gen-$(CONTROLLER_TOOLS)
+HELM_STAMP     := $(BIN)/.stamp/helm-$(HELM)
+LINT_STAMP     := $(BIN)/.stamp/golangci-lint
+
+$(CONTROLLER_GEN):
+	@GOBIN=$(BIN) hack/progress "controller-gen $(CONTROLLER_TOOLS)" $(GO) install -v sigs.k8s.io/controller-tools/cmd/controller-gen@$(CONTROLLER_TOOLS)
+	@mkdir -p $(@D) && touch $@
+
+$(HELM_STAMP):
+	@GOBIN=$(BIN) hack/progress "helm $(HELM)" $(GO) install -v helm.sh/helm/v4/cmd/helm@$(HELM)
+	@mkdir -p $(@D) && touch $@
+
+$(LINT_STAMP): hack/lint/go.mod hack/lint/go.sum hack/lint/main.go
+	@cd hack/lint && ../progress "golangci-lint" $(GO) build -v -o $(BIN)/golangci-lint .
+	@mkdir -p $(@D) && touch $@
+
+.PHONY: helm
+helm: $(HELM_STAMP)
+
+.PHONY: clean
+clean: ## Remove bin/
+	rm -rf $(BIN)
+
+##@ Check
+
+# envtest's API server: the one of the devcluster, unless there is another.
+export KUBEBUILDER_ASSETS ?= $(BIN)/assets
+
+.PHONY: test
+test: assets build helm ## All tests, with the race detector
+	$(GO) test -race -timeout 20m ./...
+	cd hack/devcluster && DEVCLUSTER=$(BIN)/devcluster $(GO) test -timeout 20m ./...
+
+.PHONY: test-e2e
+test-e2e: demo ## The demo: operator and workloads on the devcluster
+
+.PHONY: bench
+bench: ## Benchmarks against bare grpc-go, in the same run
+	$(GO) run ./test/bench
+
+.PHONY: lint
+lint: $(LINT_STAMP) ## golangci-lint with kube-api-linter
+	$(BIN)/golangci-lint run ./...
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Write all generated files
+	@hack/generate
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) ## Fail if a generated file is not what make generate writes
+	@hack/verify
