@@ -91,7 +91,9 @@ func (c *component) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			if proc != nil {
-				proc.stop()
+				// Nothing outlives the cluster, so there is nothing to end gently.
+				proc.Kill()
+				<-proc.exited
 			}
 			return
 		case <-retry:
