@@ -106,6 +106,7 @@ func (s *supervisor) environ() []string {
 	})
 	for _, v := range []struct{ name, before, after string }{
 		{name: "KUBECONFIG", before: kubeconfig},
+		{name: "KUBERC", before: "off"}, // preferences of the user are not for tests
 		{name: DirEnv, before: sandbox.Dir},
 		{name: "PATH", before: path, after: ":" + os.Getenv("PATH")},
 		{name: "NO_PROXY", before: noProxy, after: prefixed(",", os.Getenv("NO_PROXY"))},

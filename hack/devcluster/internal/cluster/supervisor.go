@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -44,6 +45,7 @@ var dnsAddr = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 type supervisor struct {
 	task
 	began time.Time
+	log   *slog.Logger
 	plane *controlplane.Plane
 	parts sync.WaitGroup
 	fail  context.CancelCauseFunc
@@ -127,6 +129,11 @@ func (s *supervisor) start(ctx context.Context) error {
 			return fmt.Errorf("ip %s: %w: %s", args, err, out)
 		}
 	}
+	log, err := os.Create(filepath.Join(sandbox.Logs, "devcluster.log"))
+	if err != nil {
+		return err
+	}
+	s.log = slog.New(slog.NewTextHandler(log, nil))
 	bin, err := programs()
 	if err != nil {
 		return err
@@ -150,6 +157,9 @@ func (s *supervisor) start(ctx context.Context) error {
 		return err
 	}
 	s.progress("control plane ready")
+	if err := s.serviceNetwork(ctx, ready); err != nil {
+		return err
+	}
 	if s.Hint != "" {
 		fmt.Fprintln(os.Stderr, s.Hint)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	stopGrace    = 5 * time.Second // from SIGTERM to SIGKILL
+	stopGrace    = 2 * time.Second // from SIGTERM to SIGKILL
 	restartDelay = time.Second     // after an end that nobody asked for
 )
 
