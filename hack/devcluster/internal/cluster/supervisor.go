@@ -143,7 +143,7 @@ func (s *supervisor) start(ctx context.Context) error {
 		Dir:    sandbox.Dir,
 		Logs:   sandbox.Logs,
 		Domain: Domain,
-		Ended:  func(name string, err error) { s.progress("%s ended (%v) and is started again", name, err) },
+		Ended:  s.componentEnded,
 	})
 	if err != nil {
 		return err
@@ -164,6 +164,11 @@ func (s *supervisor) start(ctx context.Context) error {
 		fmt.Fprintln(os.Stderr, s.Hint)
 	}
 	return nil
+}
+
+func (s *supervisor) componentEnded(name string, err error) {
+	s.progress("%s ended (%v) and is started again", name, err)
+	s.log.Error(name+" ended", "error", err)
 }
 
 // programs makes links to the binary under the names of all its programs, and returns their folder.
