@@ -53,7 +53,7 @@ type session struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	lines  *bufio.Reader // of its stdout
-	stdin  io.Closer // open until closed
+	stdin  io.Closer     // open until closed
 	stderr *buffer
 	before world
 	temp   string

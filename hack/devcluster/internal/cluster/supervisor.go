@@ -8,10 +8,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +19,7 @@ import (
 	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/control"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
 )
 
@@ -44,11 +43,12 @@ var dnsAddr = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 // supervisor runs inside the sandbox and owns everything of one cluster.
 type supervisor struct {
 	task
-	began time.Time
-	log   *slog.Logger
-	plane *controlplane.Plane
-	parts sync.WaitGroup
-	fail  context.CancelCauseFunc
+	began   time.Time
+	log     *slog.Logger
+	network *network.Network
+	plane   *controlplane.Plane
+	parts   sync.WaitGroup
+	fail    context.CancelCauseFunc
 }
 
 // supervise is the main function of the supervisor.
@@ -124,16 +124,14 @@ func (s *supervisor) progress(format string, args ...any) {
 func (s *supervisor) start(ctx context.Context) error {
 	ready, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not within %v", startTimeout))
 	defer cancel()
-	for _, args := range []string{"link set lo up", "route add local 10.96.0.0/16 dev lo"} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", args, err, out)
-		}
-	}
 	log, err := os.Create(filepath.Join(sandbox.Logs, "devcluster.log"))
 	if err != nil {
 		return err
 	}
 	s.log = slog.New(slog.NewTextHandler(log, nil))
+	if s.network, err = network.New(); err != nil {
+		return fmt.Errorf("make the pod network: %w", err)
+	}
 	bin, err := programs()
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ processes. No containers, no downloads, no root. Nothing of it stays behind.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(runCommand(), upCommand(), assetsCommand(), versionCommand())
+	c.AddCommand(runCommand(), upCommand(), doctorCommand(), assetsCommand(), versionCommand())
 	c.AddCommand(insideCommands()...)
 	return c
 }
