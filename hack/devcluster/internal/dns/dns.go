@@ -108,6 +108,14 @@ func (s *Server) answer(query *dns.Msg) *dns.Msg {
 		m.Rcode = dns.RcodeNameError
 	}
 	m.Answer, m.Extra = found.records(q), append(m.Extra, found.additional(q)...)
+	if found.alias != "" {
+		// Resolvers expect the rest with the alias; an alias of an alias is theirs to follow.
+		next := q
+		next.Name = found.alias
+		if found, _ = s.lookup(strings.ToLower(next.Name)); found.alias == "" {
+			m.Answer = append(m.Answer, found.records(next)...)
+		}
+	}
 	if len(m.Answer) == 0 {
 		// Says for how long the absence may be remembered.
 		m.Ns = []dns.RR{s.authority()}
