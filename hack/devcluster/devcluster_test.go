@@ -1,0 +1,465 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// binaryEnv is the environment variable with the path of a built binary; without it one is built.
+const binaryEnv = "DEVCLUSTER_BINARY"
+
+// patience is how long anything here may take on a busy machine.
+const patience = 2 * time.Minute
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	if os.Getenv(binaryEnv) == "" {
+		dir, err := os.MkdirTemp("", "devcluster-test-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary := filepath.Join(dir, "devcluster")
+		build := exec.Command("go", "build", "-o", binary, ".")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build devcluster:", err)
+			return 1
+		}
+		os.Setenv(binaryEnv, binary)
+	}
+	return m.Run()
+}
+
+// session is one run of devcluster.
+type session struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	lines  *bufio.Reader // of its stdout
+	stdin  io.Closer     // open until closed
+	stderr *buffer
+	before world
+	temp   string
+	mnt    string // the mount namespace of the command
+}
+
+// world is what a cluster must not change outside.
+type world struct {
+	Mounts string
+	Temp   []string
+}
+
+func look(t *testing.T, temp string) world {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := world{Mounts: string(mounts)}
+	entries, err := os.ReadDir(temp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		w.Temp = append(w.Temp, e.Name())
+	}
+	return w
+}
+
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// launch starts devcluster with args. Its script, when there is one, runs in sh in the cluster.
+func launch(t *testing.T, script string, flags ...string) *session {
+	t.Helper()
+	args := append(append([]string{"run"}, flags...), "--", "sh", "-c", script)
+	s := &session{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), stderr: new(buffer), temp: t.TempDir()}
+	s.cmd.Env = append(os.Environ(), "TMPDIR="+s.temp)
+	s.before = look(t, s.temp)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { read.Close() })
+	s.lines = bufio.NewReader(read)
+	s.cmd.Stdout, s.cmd.Stderr = write, s.stderr
+	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	// Where a test fails half way, the cluster must not outlive it.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	t.Cleanup(func() { s.cmd.Process.Kill() })
+	return s
+}
+
+// line returns the next line that the script printed.
+func (s *session) line() string {
+	s.t.Helper()
+	timer := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
+	defer timer.Stop()
+	line, err := s.lines.ReadString('\n')
+	if err != nil {
+		s.t.Fatalf("no line from the cluster: %v\n%s", err, s.stderr)
+	}
+	return strings.TrimSpace(line)
+}
+
+// inside waits for the script to print the mount namespace that it is in, from then on gone checks that.
+func (s *session) inside() {
+	s.t.Helper()
+	s.mnt = s.line()
+	if !strings.HasPrefix(s.mnt, "mnt:[") {
+		s.t.Fatalf("want the mount namespace, got %q", s.mnt)
+	}
+}
+
+// where is a script's first line for inside.
+const where = "readlink /proc/self/ns/mnt; "
+
+// wait returns the rest of the script's output and the exit code.
+func (s *session) wait() (string, int) {
+	s.t.Helper()
+	timer := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
+	defer timer.Stop()
+	rest, err := io.ReadAll(s.lines)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		s.t.Fatal(err)
+	}
+	return string(rest), s.cmd.ProcessState.ExitCode()
+}
+
+// gone fails the test unless nothing of the cluster is left.
+func (s *session) gone() {
+	s.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		left := members(s.t, s.mnt)
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("left in the cluster's namespace: %q", left)
+		}
+		// There is no event for the end of someone else's processes.
+		time.Sleep(10 * time.Millisecond)
+	}
+	if diff := cmp.Diff(s.before, look(s.t, s.temp)); diff != "" {
+		s.t.Errorf("the cluster changed the host (-before +after):\n%s", diff)
+	}
+}
+
+// members are the command lines of the processes in a mount namespace, and of those below the cluster's other ones.
+func members(t *testing.T, mnt string) []string {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == mnt {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "..", "cmdline"))
+			list = append(list, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return list
+}
+
+// pid returns the process that a name of this binary runs under, in the session's mount namespace.
+func (s *session) pid(name string) int {
+	s.t.Helper()
+	links, _ := filepath.Glob("/proc/[0-9]*/ns/mnt")
+	for _, link := range links {
+		dir := filepath.Join(filepath.Dir(link), "..")
+		target, _ := os.Readlink(link)
+		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		first, _, _ := strings.Cut(string(line), "\x00")
+		if target == s.mnt && filepath.Base(first) == name {
+			pid, err := strconv.Atoi(filepath.Base(dir))
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	s.t.Fatalf("no process %s in the cluster", name)
+	return 0
+}
+
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	s := launch(t, where+`
+		kubectl get namespace default --output=name
+		kubectl get serviceaccount default --output=name
+		kubectl version --output=json | grep -c v1.36.3
+		kubectl auth can-i '*' '*'
+		pwd
+		ls / | grep -c '^devcluster$'
+		getent hosts kubernetes | sed 's/ .*//'
+		wc -l < $DEVCLUSTER_DIR/logs/audit.log | grep -c '^[1-9]'
+		echo mark > file
+		exit 42`)
+	s.inside()
+	out, code := s.wait()
+	want := "namespace/default\nserviceaccount/default\n2\nyes\n" + dir + "\n1\n10.96.0.1\n1\n"
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Errorf("output (-want +got):\n%s\n%s", diff, s.stderr)
+	}
+	if code != 42 {
+		t.Errorf("exit code = %d, want the command's 42", code)
+	}
+	if text, err := os.ReadFile("file"); err != nil || string(text) != "mark\n" {
+		t.Errorf("file that the command wrote = %q, %v", text, err)
+	}
+	s.gone()
+}
+
+func TestKilled(t *testing.T) {
+	for _, victim := range []string{"outer process", "devcluster-supervisor", "devcluster-init"} {
+		t.Run(victim, func(t *testing.T) {
+			// The second sleeper has left the command's process group and session.
+			s := launch(t, where+`setsid sleep 1000 & sleep 1000`)
+			s.inside()
+			pid := s.cmd.Process.Pid
+			if victim != "outer process" {
+				pid = s.pid(victim)
+			}
+			if len(members(t, s.mnt)) < 8 {
+				t.Fatalf("members = %q: not a whole cluster", members(t, s.mnt))
+			}
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if _, code := s.wait(); code == 0 {
+				t.Error("exit code = 0")
+			}
+			s.gone()
+		})
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	tests := []struct {
+		name    string
+		script  string
+		signals []unix.Signal
+		out     string
+		code    int
+	}{
+		{
+			name:    "the command ends in its own way while the cluster is there",
+			script:  `trap 'kubectl get namespace default --output=name; exit 7' INT; echo; while :; do sleep 0.1; done`,
+			signals: []unix.Signal{unix.SIGINT},
+			out:     "namespace/default\n",
+			code:    7,
+		},
+		{
+			name:    "the command dies of it",
+			script:  `echo; exec sleep 1000`,
+			signals: []unix.Signal{unix.SIGTERM},
+			code:    128 + int(unix.SIGTERM),
+		},
+		{
+			name:    "the second one kills a command that will not end",
+			script:  `trap 'echo no' INT; echo; while :; do sleep 0.1; done`,
+			signals: []unix.Signal{unix.SIGINT, unix.SIGINT},
+			code:    128 + int(unix.SIGKILL),
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := launch(t, where+test.script)
+			s.inside()
+			s.line()
+			for i, signal := range test.signals {
+				if i > 0 {
+					s.line() // the trap ran: two of one kind at once would be one
+				}
+				if err := s.cmd.Process.Signal(signal); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, code := s.wait()
+			if out != test.out || code != test.code {
+				t.Errorf("output %q, exit code %d, want %q, %d\n%s", out, code, test.out, test.code, s.stderr)
+			}
+			s.gone()
+		})
+	}
+}
+
+func TestInterruptWhileStarting(t *testing.T) {
+	s := launch(t, "echo started")
+	if err := s.cmd.Process.Signal(unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	out, code := s.wait()
+	if out != "" || (code != 128+int(unix.SIGINT) && code != -1) {
+		t.Errorf("output %q, exit code %d: the command ran", out, code)
+	}
+}
+
+func TestComponents(t *testing.T) {
+	s := launch(t, `
+		devcluster stop kube-apiserver
+		kubectl get namespaces >/dev/null 2>&1 || echo refused
+		devcluster start kube-apiserver
+		until kubectl get namespace default --output=name 2>/dev/null; do sleep 0.1; done
+		devcluster pause kube-apiserver
+		kubectl get namespaces --request-timeout=1s >/dev/null 2>&1 || echo silent
+		devcluster start kube-apiserver
+		kubectl get namespace default --output=name
+		devcluster stop kubelet 2>/dev/null || echo unknown
+		kill -9 $(pgrep -x kube-scheduler)
+		until grep -q 'kube-scheduler ended' $DEVCLUSTER_DIR/logs/devcluster.log; do sleep 0.1; done
+		until pgrep -x kube-scheduler >/dev/null; do sleep 0.1; done
+		devcluster logs kube-scheduler | grep -c 'Starting Kubernetes Scheduler'`)
+	out, code := s.wait()
+	want := "refused\nnamespace/default\nsilent\nnamespace/default\nunknown\n"
+	if got, ok := strings.CutPrefix(out, want); !ok || code != 0 {
+		t.Errorf("output %q, exit code %d, want %q and the number of starts\n%s", got, code, want, s.stderr)
+	}
+}
+
+func TestTwoClusters(t *testing.T) {
+	script := func(name, other string) string {
+		return where + `kubectl create namespace ` + name + ` >/dev/null; echo made; read line; kubectl get namespaces ` + other + ` >/dev/null 2>&1 || echo alone`
+	}
+	clusters := []*session{launch(t, script("a", "b")), launch(t, script("b", "a"))}
+	for _, s := range clusters {
+		s.inside()
+		if line := s.line(); line != "made" {
+			t.Errorf("got %q, want made", line)
+		}
+	}
+	if clusters[0].mnt == clusters[1].mnt {
+		t.Error("both clusters are in one mount namespace")
+	}
+	// Until here neither could end.
+	for _, s := range clusters {
+		s.stdin.Close()
+	}
+	for _, s := range clusters {
+		if out, code := s.wait(); out != "alone\n" || code != 0 {
+			t.Errorf("output %q, exit code %d, want alone, 0\n%s", out, code, s.stderr)
+		}
+		s.gone()
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string // in its output
+	}{
+		{name: "no command", args: []string{"run"}, code: 1, want: "devcluster run -- COMMAND"},
+		{name: "no such command", args: []string{"run", "--", "no-such-program"}, code: 127, want: "no-such-program"},
+		{name: "no images", args: []string{"run", "--images", "/nowhere", "--", "true"}, code: 125, want: "/nowhere is not a folder"},
+		{name: "outside", args: []string{"stop", "etcd"}, code: 1, want: "devcluster up"},
+		{name: "version", args: []string{"version"}, code: 0, want: "Kubernetes v"},
+		{name: "unknown", args: []string{"frobnicate"}, code: 1, want: "unknown command"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			cmd := exec.Command(os.Getenv(binaryEnv), test.args...)
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(string(out), test.want) {
+				t.Errorf("exit code %d, output %q, want %d and %q", code, out, test.code, test.want)
+			}
+		})
+	}
+}
+
+func TestAssets(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "assets")
+	for range 2 { // again: over what is there
+		out, err := exec.Command(os.Getenv(binaryEnv), "assets", dir).Output()
+		if err != nil || string(out) != dir+"\n" {
+			t.Fatalf("assets printed %q, %v, want the folder", out, err)
+		}
+	}
+	for _, program := range []string{"etcd", "kube-apiserver"} {
+		out, err := exec.Command(filepath.Join(dir, program), "--version").CombinedOutput()
+		if err != nil {
+			t.Errorf("%s --version: %v\n%s", program, err, out)
+		}
+	}
+}
+
+func TestAsOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("every other test is this one already")
+	}
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "devcluster-user-") // the test's own folders are for root alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	copied := filepath.Join(dir, "devcluster")
+	if out, err := exec.Command("cp", os.Getenv(binaryEnv), copied).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(copied, "run", "--", "sh", "-c", "kubectl get namespace default --output=name; devcluster logs etcd >/dev/null && touch file; exit 3")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "namespace/default") {
+		t.Errorf("exit code %d, output:\n%s", code, out)
+	}
+	info, err := os.Stat(filepath.Join(dir, "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != nobody {
+		t.Errorf("file belongs to %d, want the user's own %d", uid, nobody)
+	}
+}

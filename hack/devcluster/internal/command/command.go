@@ -1,0 +1,52 @@
+// Package command is devcluster's command line.
+package command
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// statusUsage is the exit code of a command line that could not be understood.
+const statusUsage = 2
+
+// exitCode ends the program with a code and no message: it was said already.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Main runs the command line of this process and returns its exit code.
+func Main() int {
+	err := root().Execute()
+	code, said := errors.AsType[exitCode](err)
+	switch {
+	case err == nil:
+		return 0
+	case said:
+		return int(code)
+	}
+	fmt.Fprintf(os.Stderr, "devcluster: %v\n", err)
+	return 1
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "devcluster",
+		Short: "A real Kubernetes control plane, and pods as processes, for laptops and CI",
+		Long: `devcluster runs a Kubernetes cluster for as long as one command: a real API server,
+etcd, controllers and scheduler in Linux namespaces of their own, with pods as plain
+processes. No containers, no downloads, no root. Nothing of it stays behind.`,
+		Example: `  devcluster run -- kubectl get nodes              one command in a fresh cluster
+  devcluster up                                    a shell in one
+  devcluster doctor                                what is missing on this machine`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(runCommand(), upCommand(), doctorCommand(), assetsCommand(), versionCommand())
+	c.AddCommand(insideCommands()...)
+	return c
+}

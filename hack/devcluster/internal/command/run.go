@@ -1,0 +1,81 @@
+package command
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/cluster"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
+)
+
+func runCommand() *cobra.Command {
+	var o cluster.Options
+	c := &cobra.Command{
+		Use:   "run [flags] -- COMMAND [ARGUMENT...]",
+		Short: "Run a command in a fresh cluster",
+		Long: `run makes a cluster, runs COMMAND in it, and ends the cluster when COMMAND ends, with
+COMMAND's exit code. COMMAND keeps its working folder and sees the host's files; its
+network is the cluster's, so it reaches pods and ClusterIPs, and nothing outside.
+KUBECONFIG is set, and kubectl, devcluster and the programs of --images are on PATH.`,
+		Example: `  devcluster run -- kubectl get nodes
+  devcluster run --images bin -- ./test.sh
+  devcluster run -- sh -c 'kubectl create namespace shop && kubectl get namespaces'`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("say what to run: devcluster run -- COMMAND (or `devcluster up` for a shell)")
+			}
+			o.Command = args
+			return runCluster(o)
+		},
+	}
+	clusterFlags(c, &o)
+	return c
+}
+
+func upCommand() *cobra.Command {
+	var o cluster.Options
+	c := &cobra.Command{
+		Use:   "up [flags]",
+		Short: "Open a shell in a fresh cluster",
+		Long:  `up is run with a shell ($SHELL, else sh) as its command. The cluster ends with the shell.`,
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			shell := os.Getenv("SHELL")
+			if shell == "" {
+				shell = "/bin/sh"
+			}
+			o.Command = []string{shell}
+			o.Hint = `This shell is in the cluster, which ends with it. Try:
+  kubectl get nodes,pods -A
+  kubectl create deployment hello --image=xinhari.local/hello:dev   (--images has a program hello)
+  devcluster logs kube-apiserver
+  devcluster stop kube-apiserver; devcluster start kube-apiserver`
+			return runCluster(o)
+		},
+	}
+	clusterFlags(c, &o)
+	return c
+}
+
+func clusterFlags(c *cobra.Command, o *cluster.Options) {
+	c.Flags().StringVar(&o.Images, "images", "", "folder of programs: image xinhari.local/NAME:dev is the program NAME in it")
+	c.Flags().IntVar(&o.Nodes, "nodes", 1, "number of nodes")
+	c.Flags().StringVar(&o.Logs, "keep-logs", "", "folder that gets the logs of the cluster, to read when it is gone")
+}
+
+func runCluster(o cluster.Options) error {
+	if o.Nodes < 1 {
+		return errors.New("--nodes: a cluster has at least one")
+	}
+	status, err := cluster.Run(o)
+	if err != nil {
+		os.Stderr.WriteString("devcluster: " + err.Error() + "\n")
+		status = sandbox.StatusSetup
+	}
+	if status == 0 {
+		return nil
+	}
+	return exitCode(status)
+}

@@ -1,0 +1,182 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Container is a running, or ended, container.
+type Container struct {
+	// PID is that of its first process, as the caller sees it.
+	PID     int
+	Started time.Time
+
+	spec    *Spec
+	sandbox *Sandbox
+	process *os.Process
+	done    chan struct{}
+	exit    Exit
+
+	mu         sync.Mutex
+	namespaces []*os.File // mount, PID; empty once the container has ended
+}
+
+// Exit is how a container ended.
+type Exit struct {
+	// Code is the exit code, or 128 and the signal's number.
+	Code int
+	// Signal is what ended it, 0 if it ended by itself.
+	Signal syscall.Signal
+	Time   time.Time
+}
+
+// Start runs a container in the sandbox. It returns once the program runs, or
+// with what hindered it. What the program writes goes to stdout and stderr.
+func Start(sandbox *Sandbox, spec *Spec, stdout, stderr io.Writer) (*Container, error) {
+	c := &Container{spec: spec, sandbox: sandbox, done: make(chan struct{})}
+	started := make(chan error)
+	go c.run(stdout, stderr, started)
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// run starts the process, waits for it, and ends with it. It stays on one
+// thread, since the end of the thread that started a process counts as the end
+// of its parent.
+func (c *Container) run(stdout, stderr io.Writer, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := &exec.Cmd{
+		Path:        "/proc/self/exe",
+		Args:        []string{initName},
+		Env:         []string{},
+		Stdout:      stdout,
+		Stderr:      stderr,
+		SysProcAttr: sysProcAttr(),
+		// What outlives PID 1 is killed by the kernel; this is for pipes
+		// that went elsewhere.
+		WaitDelay: time.Second,
+	}
+	if err := c.launch(cmd); err != nil {
+		started <- err
+		return
+	}
+	c.PID, c.process, c.Started = cmd.Process.Pid, cmd.Process, time.Now()
+	started <- nil
+	_ = cmd.Wait() // The state says all that matters.
+	c.exit = exitOf(cmd.ProcessState)
+	close(c.done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, file := range c.namespaces {
+		file.Close()
+	}
+	c.namespaces = nil
+}
+
+func (c *Container) launch(cmd *exec.Cmd) error {
+	specRead, specWrite, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer specRead.Close()
+	defer specWrite.Close()
+	errorRead, errorWrite, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer errorRead.Close()
+	defer errorWrite.Close()
+	cmd.ExtraFiles = append([]*os.File{specRead, errorWrite}, c.sandbox.namespaces...)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start container: %w", err)
+	}
+	specRead.Close()
+	errorWrite.Close()
+	input := struct {
+		*Spec
+		Namespaces int
+	}{c.spec, len(c.sandbox.namespaces)}
+	// An end before it has read everything shows below.
+	writeErr := json.NewEncoder(specWrite).Encode(input)
+	specWrite.Close()
+	message, err := io.ReadAll(errorRead)
+	if err == nil && len(message) > 0 {
+		err = errors.New(strings.TrimSpace(string(message)))
+	}
+	if err == nil {
+		err = writeErr
+	}
+	if err == nil {
+		err = c.openNamespaces(cmd.Process.Pid)
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	return err
+}
+
+// openNamespaces keeps the container's own namespaces for Exec. A process
+// that has already ended is not waited for yet, so that its folder is there,
+// but its mount namespace may not be: then there is nothing to enter.
+func (c *Container) openNamespaces(pid int) error {
+	for _, name := range []string{"mnt", "pid"} {
+		file, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.namespaces = append(c.namespaces, file)
+	}
+	return nil
+}
+
+// Done is closed when the container has ended and what it wrote has been
+// passed on.
+func (c *Container) Done() <-chan struct{} { return c.done }
+
+// Exit is how the container ended. It waits for the end.
+func (c *Container) Exit() Exit {
+	<-c.done
+	return c.exit
+}
+
+// Signal sends a signal to the container's first process. One that has ended
+// is no error.
+func (c *Container) Signal(signal syscall.Signal) error {
+	if err := c.process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal container: %w", err)
+	}
+	return nil
+}
+
+func exitOf(state *os.ProcessState) Exit {
+	exit := Exit{Code: -1, Time: time.Now()}
+	if state == nil {
+		return exit
+	}
+	status := state.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		exit.Signal = status.Signal()
+		exit.Code = 128 + int(exit.Signal)
+		return exit
+	}
+	exit.Code = status.ExitStatus()
+	return exit
+}

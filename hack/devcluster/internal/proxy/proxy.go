@@ -1,0 +1,129 @@
+// Package proxy makes ClusterIPs work: it listens on every port of every
+// Service that has endpoints and passes connections and datagrams on to one of
+// them in turn. It is a userspace proxy, so it needs no rights beyond its
+// network namespace; in return callees see its address instead of the caller's.
+//
+// A Service without endpoints refuses connections. Session affinity, traffic
+// policies, node ports and load balancers are not done.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	discoverylisters "k8s.io/client-go/listers/discovery/v1"
+)
+
+// retryBusy is how often an address that another program listens on is tried again.
+const retryBusy = time.Second
+
+// Options say what a proxy follows. All are required.
+type Options struct {
+	Services corelisters.ServiceLister
+	Slices   discoverylisters.EndpointSliceLister
+	Changes  <-chan struct{} // gets a value after any change of either
+	Logger   *slog.Logger
+}
+
+// frontend is a port of a ClusterIP.
+type frontend struct {
+	protocol corev1.Protocol
+	addr     netip.AddrPort
+}
+
+// forwarder serves one frontend.
+type forwarder interface {
+	// run serves until ctx ends, and then waits for its connections, which end with life.
+	run(ctx, life context.Context)
+	// update replaces where new connections go.
+	update([]netip.AddrPort)
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, o Options) error {
+	p := &proxy{Options: o, running: make(map[frontend]*running)}
+	defer p.group.Wait()
+	retry := time.NewTicker(retryBusy)
+	defer retry.Stop()
+	for {
+		busy, err := p.sync(ctx)
+		if err != nil {
+			return err
+		}
+		var again <-chan time.Time
+		if busy {
+			again = retry.C
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-o.Changes:
+		case <-again:
+		}
+	}
+}
+
+type proxy struct {
+	Options
+	group   sync.WaitGroup
+	running map[frontend]*running
+}
+
+type running struct {
+	forwarder
+	stop context.CancelFunc
+}
+
+// sync starts, updates and stops forwarders. Busy says that an address could not be had.
+func (p *proxy) sync(ctx context.Context) (busy bool, err error) {
+	services, err := p.Services.List(labels.Everything())
+	if err != nil {
+		return false, err
+	}
+	slices, err := p.Slices.List(labels.Everything())
+	if err != nil {
+		return false, err
+	}
+	wanted := desired(services, slices)
+	for f, r := range p.running {
+		if len(wanted[f]) == 0 {
+			r.stop()
+			delete(p.running, f)
+		}
+	}
+	for f, backends := range wanted {
+		if r, ok := p.running[f]; ok {
+			r.update(backends)
+			continue
+		}
+		forwarder, err := p.listen(f, backends)
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			busy = true
+			continue
+		case err != nil:
+			p.Logger.Error("ClusterIP not served", "address", f.addr, "protocol", f.protocol, "error", err)
+			busy = true
+			continue
+		}
+		own, stop := context.WithCancel(ctx)
+		p.running[f] = &running{forwarder: forwarder, stop: stop}
+		p.group.Go(func() { forwarder.run(own, ctx) })
+	}
+	return busy, nil
+}
+
+func (p *proxy) listen(f frontend, backends []netip.AddrPort) (forwarder, error) {
+	if f.protocol == corev1.ProtocolUDP {
+		return listenUDP(f.addr, backends)
+	}
+	return listenTCP(f.addr, backends)
+}

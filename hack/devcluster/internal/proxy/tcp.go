@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	dialTimeout = 2 * time.Second
+	dialTries   = 3 // endpoints tried for one connection
+)
+
+// rotation gives out backends in turn.
+type rotation struct {
+	backends atomic.Pointer[[]netip.AddrPort]
+	next     atomic.Uint64
+}
+
+func (r *rotation) update(backends []netip.AddrPort) { r.backends.Store(&backends) }
+
+func (r *rotation) pick() netip.AddrPort {
+	list := *r.backends.Load()
+	return list[r.next.Add(1)%uint64(len(list))]
+}
+
+type tcpForwarder struct {
+	rotation
+	listener *net.TCPListener
+}
+
+func listenTCP(addr netip.AddrPort, backends []netip.AddrPort) (*tcpForwarder, error) {
+	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+	if err != nil {
+		return nil, err
+	}
+	f := &tcpForwarder{listener: listener}
+	f.update(backends)
+	return f, nil
+}
+
+func (f *tcpForwarder) run(ctx, life context.Context) {
+	stop := context.AfterFunc(ctx, func() { f.listener.Close() })
+	defer stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	for {
+		client, err := f.listener.AcceptTCP()
+		if ctx.Err() != nil {
+			if err == nil {
+				reset(client)
+			}
+			return
+		}
+		if err != nil {
+			// Out of descriptors, most likely: others end in the meantime.
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		group.Go(func() { f.forward(life, client) })
+	}
+}
+
+// forward connects a client with a backend until both are done.
+func (f *tcpForwarder) forward(ctx context.Context, client *net.TCPConn) {
+	backend := f.dial(ctx)
+	if backend == nil {
+		reset(client)
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { reset(client); reset(backend) })
+	defer stop()
+	defer client.Close()
+	defer backend.Close()
+	var group sync.WaitGroup
+	group.Go(func() { pipe(backend, client) })
+	group.Go(func() { pipe(client, backend) })
+	group.Wait()
+}
+
+func (f *tcpForwarder) dial(ctx context.Context) *net.TCPConn {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	for range dialTries {
+		conn, err := dialer.DialContext(ctx, "tcp", f.pick().String())
+		if err == nil {
+			return conn.(*net.TCPConn)
+		}
+	}
+	return nil
+}
+
+// pipe copies one direction. An end is passed on as an end, a failure as a failure.
+func pipe(to, from *net.TCPConn) {
+	if _, err := io.Copy(to, from); err != nil {
+		reset(to)
+		reset(from)
+		return
+	}
+	to.CloseWrite()
+}
+
+// reset closes a connection so that the other side sees it broken, not ended.
+func reset(c *net.TCPConn) {
+	c.SetLinger(0)
+	c.Close()
+}
