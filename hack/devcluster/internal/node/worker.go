@@ -22,11 +22,12 @@ import (
 
 // worker runs one pod, from its first sight to its end.
 type worker struct {
-	agent   *Agent
-	dir     string
-	stopped context.CancelFunc // ends the pod's containers
-	stop    <-chan struct{}
-	report  chan struct{} // gets a word when the status may have changed
+	agent    *Agent
+	dir      string
+	life     context.Context // the agent's, whose end allows no grace
+	stopping context.Context // ends when the pod is to stop
+	stopped  context.CancelFunc
+	report   chan struct{} // gets a word when the status may have changed
 
 	mu         sync.Mutex
 	pod        *corev1.Pod   // the newest known

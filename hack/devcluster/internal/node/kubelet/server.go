@@ -193,4 +193,3 @@ func logOptions(r *http.Request, now time.Time) (o logs.Options, previous bool, 
 	}
 	return o, previous, err
 }
-

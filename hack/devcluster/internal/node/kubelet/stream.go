@@ -131,7 +131,7 @@ func (a attacher) AttachContainer(
 	results := make([]error, 2)
 	for i, to := range []io.Writer{out, errs} {
 		name := [...]string{"stdout", "stderr"}[i]
-		if to == nil || to == io.WriteCloser(nil) {
+		if to == nil {
 			continue
 		}
 		streams.Go(func() {
