@@ -29,6 +29,7 @@ type containerRun struct {
 	init    bool
 
 	restarts int32
+	closeLog func() // of the current run
 	told     string // the last reason not to start that an event told
 }
 
@@ -136,12 +137,11 @@ func (c *containerRun) tryStart() (*runtime.Container, error) {
 		log.Remove()
 		return nil, err
 	}
-	go func() { // Ends with the container, which the worker waits for.
-		<-running.Done()
+	c.closeLog = func() {
 		stdout.Flush()
 		stderr.Flush()
 		log.Close()
-	}()
+	}
 	c.started(running, log)
 	return running, nil
 }
@@ -330,6 +330,7 @@ func (c *containerRun) started(running *runtime.Container, log *logs.Log) {
 		kept.previous.Remove()
 	}
 	w.logs[c.spec.Name] = containerLogs{current: log, previous: kept.current}
+	id := fmt.Sprintf("xinhari://%s-%s-%d", w.pod.UID, c.spec.Name, c.restarts)
 	w.mu.Unlock()
 	c.update(func(s *corev1.ContainerStatus) {
 		if s.State.Terminated != nil {
@@ -337,18 +338,15 @@ func (c *containerRun) started(running *runtime.Container, log *logs.Log) {
 		}
 		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(running.Started).Rfc3339Copy()}}
 		s.RestartCount = c.restarts
-		s.ContainerID = c.id()
+		s.ContainerID = id
 		s.ImageID = c.spec.Image
 		s.Ready, s.Started = false, new(bool)
 	})
 	c.event(corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
 }
 
-func (c *containerRun) id() string {
-	return fmt.Sprintf("xinhari://%s-%s-%d", c.worker.current().UID, c.spec.Name, c.restarts)
-}
-
 func (c *containerRun) ended(running *runtime.Container, exit runtime.Exit) {
+	c.closeLog()
 	w := c.worker
 	w.mu.Lock()
 	delete(w.containers, c.spec.Name)

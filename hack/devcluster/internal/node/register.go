@@ -117,10 +117,8 @@ func (a *Agent) node() *corev1.Node {
 		Status: corev1.NodeStatus{
 			Capacity:    capacity(),
 			Allocatable: capacity(),
-			Addresses: []corev1.NodeAddress{
-				{Type: corev1.NodeInternalIP, Address: address},
-				{Type: corev1.NodeHostName, Address: a.o.Name},
-			},
+			// No host name: the API server would look for the kubelet by it first.
+			Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}},
 			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: kubelet.Port}},
 			Conditions: []corev1.NodeCondition{
 				condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "NotMeasured", "memory is the host's"),

@@ -64,7 +64,7 @@ func (c *containerRun) attend(living, readiness context.Context, running *runtim
 	})
 	if c.spec.LivenessProbe != nil {
 		p.Go(func() {
-			probe.Run(living, c.spec.LivenessProbe, target, func(ok bool, message string) {
+			probe.Run(living, c.spec.LivenessProbe, target, false, func(ok bool, message string) {
 				if !ok {
 					c.unhealthy("Liveness", message)
 					p.end(fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.spec.Name))
@@ -73,7 +73,7 @@ func (c *containerRun) attend(living, readiness context.Context, running *runtim
 		})
 	}
 	if c.spec.ReadinessProbe != nil {
-		probe.Run(readiness, c.spec.ReadinessProbe, target, func(ok bool, message string) {
+		probe.Run(readiness, c.spec.ReadinessProbe, target, true, func(ok bool, message string) {
 			if !ok {
 				c.unhealthy("Readiness", message)
 			}
@@ -86,7 +86,7 @@ func (c *containerRun) awaitStartup(ctx context.Context, target probe.Target, p 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	up := false
-	probe.Run(ctx, c.spec.StartupProbe, target, func(ok bool, message string) {
+	probe.Run(ctx, c.spec.StartupProbe, target, false, func(ok bool, message string) {
 		up = ok
 		if !ok {
 			c.unhealthy("Startup", message)

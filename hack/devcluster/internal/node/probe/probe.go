@@ -29,14 +29,18 @@ type Target struct {
 
 // Run asks by the probe until ctx ends, and calls report with each change of
 // its verdict, and with the first: true after successThreshold successes in a
-// row, false after failureThreshold failures.
-func Run(ctx context.Context, p *corev1.Probe, target Target, report func(ok bool, message string)) {
+// row, false after failureThreshold failures. Until the first true of an eager
+// probe it asks more often than the period says: where an early failure has
+// no effect, nobody need wait for the next period of a program that starts
+// faster than a container of a large image does.
+func Run(ctx context.Context, p *corev1.Probe, target Target, eager bool, report func(ok bool, message string)) {
 	if !wait(ctx, time.Duration(p.InitialDelaySeconds)*time.Second) {
 		return
 	}
 	var verdict *bool
 	var row int32
-	var last bool
+	var last, succeeded bool
+	quick := firstEager
 	for {
 		ok, message := Once(ctx, p.ProbeHandler, target, timeout(p))
 		if ctx.Err() != nil {
@@ -52,14 +56,22 @@ func Run(ctx context.Context, p *corev1.Probe, target Target, report func(ok boo
 			threshold = max(p.SuccessThreshold, 1)
 		}
 		if row >= threshold && (verdict == nil || *verdict != ok) {
-			verdict = &ok
+			verdict, succeeded = &ok, succeeded || ok
 			report(ok, message)
 		}
-		if !wait(ctx, time.Duration(max(p.PeriodSeconds, 1))*time.Second) {
+		pause := time.Duration(max(p.PeriodSeconds, 1)) * time.Second
+		if eager && !succeeded {
+			quick = min(2*quick, pause)
+			pause = quick
+		}
+		if !wait(ctx, pause) {
 			return
 		}
 	}
 }
+
+// firstEager is half the first pause of an eager probe; each is twice the last.
+const firstEager = 25 * time.Millisecond
 
 func timeout(p *corev1.Probe) time.Duration {
 	return time.Duration(max(p.TimeoutSeconds, 1)) * time.Second
