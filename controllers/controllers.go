@@ -29,7 +29,7 @@ type Deps struct {
 	Defaults namespace.Defaults
 }
 
-// AddAll adds every controller to a manager, whose options must be those of Scheme and Cache.
+// AddAll adds every controller to a manager, whose options must be those of ManagerOptions, and the checks of its health.
 func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 	if deps.Defaults.TrustDomain == "" {
 		return fmt.Errorf("no trust domain is given")
@@ -45,7 +45,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 			return fmt.Errorf("controller %s: %w", c.Name(), err)
 		}
 	}
-	return nil
+	return ready(m)
 }
 
 // Scheme returns a scheme with every kind that the controllers use.

@@ -15,22 +15,12 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/xinhari/xinhari/controllers"
 )
-
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=xinhari-system,resources=leases,verbs=create
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=xinhari-system,resources=leases,resourceNames=xinhari-operator,verbs=get;update
-
-// lease is the name of the lease by which operators agree on who works.
-const lease = "xinhari-operator"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -69,9 +59,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("finding the cluster (in a pod it is the mounted account, elsewhere KUBECONFIG): %w", err)
 	}
 	config.UserAgent = "xinhari-operator/" + version()
-	m, err := manager(config, o)
+	options, err := controllers.ManagerOptions(config, o.manager)
 	if err != nil {
 		return err
+	}
+	m, err := ctrl.NewManager(config, options)
+	if err != nil {
+		return fmt.Errorf("setting up: %w", err)
 	}
 	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: o.defaults}); err != nil {
 		return err
@@ -81,44 +75,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	log.Info("stopped")
 	return nil
-}
-
-func manager(config *rest.Config, o options) (ctrl.Manager, error) {
-	scheme, err := controllers.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	cache, err := controllers.Cache()
-	if err != nil {
-		return nil, err
-	}
-	// The lease has a client of its own, so that a burst of work cannot delay its renewal.
-	election := rest.CopyConfig(config)
-	election.Timeout = 5 * time.Second
-	grace := 20 * time.Second
-	m, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         cache,
-		Metrics:                       server.Options{BindAddress: o.metrics},
-		HealthProbeBindAddress:        o.health,
-		LeaderElection:                o.elect,
-		LeaderElectionID:              lease,
-		LeaderElectionNamespace:       o.namespace,
-		LeaderElectionConfig:          election,
-		LeaderElectionReleaseOnCancel: true,
-		GracefulShutdownTimeout:       &grace,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("setting up: %w", err)
-	}
-	if err := m.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return nil, err
-	}
-	started := newStarted()
-	if err := m.Add(started); err != nil {
-		return nil, err
-	}
-	return m, m.AddReadyzCheck("caches", started.check)
 }
 
 // version returns the module's version and the commit that the program was built from.

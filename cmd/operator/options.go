@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/xinhari/xinhari/controllers"
 	"github.com/xinhari/xinhari/controllers/namespace"
 )
 
@@ -21,14 +22,11 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 type options struct {
-	defaults  namespace.Defaults
-	namespace string
-	metrics   string
-	health    string
-	elect     bool
-	level     slog.Level
-	logText   bool
-	version   bool
+	defaults namespace.Defaults
+	manager  controllers.Manager
+	level    slog.Level
+	logText  bool
+	version  bool
 }
 
 const intro = `operator runs the controllers of Xinhari against the cluster that its account, or KUBECONFIG, names.
@@ -36,7 +34,8 @@ const intro = `operator runs the controllers of Xinhari against the cluster that
 `
 
 func parse(args []string, stderr io.Writer) (options, error) {
-	o := options{namespace: cmp.Or(os.Getenv("POD_NAMESPACE"), "xinhari-system")}
+	o := options{}
+	o.manager.Namespace = cmp.Or(os.Getenv("POD_NAMESPACE"), "xinhari-system")
 	etcd, format := "", "json"
 	account := ""
 	f := flag.NewFlagSet("operator", flag.ContinueOnError)
@@ -47,15 +46,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		"`URL` of the NATS servers for topics, such as nats://nats.nats:4222, told to workloads.\nEmpty: topics go over HTTP and are not durable")
 	f.StringVar(&etcd, "etcd-endpoints", "",
 		"`URLs` of etcd for locks, separated by commas, told to workloads.\nEmpty: locks are Kubernetes Leases")
-	f.StringVar(&o.namespace, "namespace", o.namespace,
+	f.StringVar(&o.manager.Namespace, "namespace", o.manager.Namespace,
 		"`namespace` that the operator runs in and keeps its lease in; POD_NAMESPACE says it as well")
 	f.StringVar(&account, "service-account", "xinhari-operator",
 		"`account` that the operator runs as, which workloads know it by")
-	f.StringVar(&o.metrics, "metrics-address", ":8080",
+	f.StringVar(&o.manager.MetricsAddress, "metrics-address", ":8080",
 		"`address` of metrics for Prometheus, at /metrics over plain HTTP; 0 turns them off")
-	f.StringVar(&o.health, "health-address", ":8081",
+	f.StringVar(&o.manager.HealthAddress, "health-address", ":8081",
 		"`address` of /healthz and /readyz for the kubelet; 0 turns them off")
-	f.BoolVar(&o.elect, "leader-elect", true,
+	f.BoolVar(&o.manager.Elect, "leader-elect", true,
 		"let one of several operators work at a time; false only where there is surely one")
 	f.TextVar(&o.level, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&format, "log-format", format, "`form` of the log: json or text")
@@ -78,7 +77,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 	}
 	o.logText = format == "text"
-	o.defaults.OperatorID = "spiffe://" + o.defaults.TrustDomain + "/ns/" + o.namespace + "/sa/" + account
+	o.defaults.OperatorID = "spiffe://" + o.defaults.TrustDomain + "/ns/" + o.manager.Namespace + "/sa/" + account
 	if err := o.validate(format); err != nil {
 		return o, usageError{err}
 	}

@@ -87,7 +87,7 @@ func (c *Controller) converge(ctx context.Context, s *xinhariv1alpha1.Service) (
 	} {
 		outcome, err := step(ctx, s)
 		switch {
-		case err != nil && (apierrors.IsInvalid(err) || apierrors.IsForbidden(err) && !refusedByRBAC(err)):
+		case apierrors.IsInvalid(err):
 			return conditions.Outcome{
 				State: conditions.Stalled, Reason: xinhariv1alpha1.ReasonRefused,
 				Message: "the API server refused what the spec asks for; change the spec: " + err.Error(),
@@ -110,11 +110,6 @@ func (c *Controller) converge(ctx context.Context, s *xinhariv1alpha1.Service) (
 		return ready, reconcile.Result{RequeueAfter: lookAgain}, nil
 	}
 	return ready, reconcile.Result{}, nil
-}
-
-// refusedByRBAC tells a right that the operator lacks, which the installer mends, from a policy's or quota's refusal.
-func refusedByRBAC(err error) bool {
-	return strings.Contains(err.Error(), "cannot ")
 }
 
 func (c *Controller) applyCoreServices(ctx context.Context, s *xinhariv1alpha1.Service) (*conditions.Outcome, error) {
