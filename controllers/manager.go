@@ -14,6 +14,7 @@ import (
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=xinhari-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=xinhari-system,resources=leases,resourceNames=xinhari-operator,verbs=get;update
+// +kubebuilder:rbac:groups="",namespace=xinhari-system,resources=events,verbs=create
 
 // lease is the name of the lease by which operators agree on who works.
 const lease = "xinhari-operator"
