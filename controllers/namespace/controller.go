@@ -41,7 +41,7 @@ import (
 // lookAgain is how often objects of ours by name and someone else's by label are looked at again.
 const lookAgain = 30 * time.Second
 
-// +kubebuilder:rbac:groups=xinhari.com,resources=services;accessrules,verbs=get;list;watch
+// +kubebuilder:rbac:groups=xinhari.com,resources=services;accessrules,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=configmaps,resourceNames=xinhari,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=list;watch
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,resourceNames=xinhari-workload;xinhari-caller,verbs=get;create;patch;delete

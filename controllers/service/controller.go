@@ -41,11 +41,14 @@ import (
 // lookAgain is how often objects that are not in the cache, because they are someone else's, are looked at again.
 const lookAgain = 30 * time.Second
 
-// +kubebuilder:rbac:groups=xinhari.com,resources=services,verbs=get;list;watch
+// staleWait is how long the cache gets to catch up with a Service that changed since it was read.
+const staleWait = 100 * time.Millisecond
+
+// +kubebuilder:rbac:groups=xinhari.com,resources=services,verbs=list;watch
 // +kubebuilder:rbac:groups=xinhari.com,resources=services/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
 // Controller reconciles Services.
 type Controller struct {
@@ -74,7 +77,10 @@ func (c *Controller) Reconcile(ctx context.Context, s *xinhariv1alpha1.Service) 
 	if statusErr == nil {
 		statusErr = c.write(ctx, s, status)
 	}
-	if err := errors.Join(err, statusErr); err != nil {
+	if apierrors.IsConflict(statusErr) && err == nil {
+		return reconcile.Result{RequeueAfter: staleWait}, nil
+	}
+	if err := errors.Join(err, client.IgnoreNotFound(statusErr)); err != nil {
 		return reconcile.Result{}, err
 	}
 	return result, nil
@@ -374,13 +380,12 @@ func (c *Controller) write(ctx context.Context, s *xinhariv1alpha1.Service, stat
 	u.SetGroupVersionKind(xinhariv1alpha1.Kind("Service"))
 	u.SetNamespace(s.Namespace)
 	u.SetName(s.Name)
-	// A Service of the same name that was made meanwhile is another one: its status is not this one's to write.
+	// The status speaks of the Service as it was read. Of one that changed meanwhile, or whose last status had not reached
+	// the cache, it would say what is not so, or tell of the same change twice.
 	u.SetUID(s.UID)
+	u.SetResourceVersion(s.ResourceVersion)
 	err = c.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u),
 		client.FieldOwner(xinhariv1alpha1.FieldOwner), client.ForceOwnership)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("status of Service %s: %w", s.Name, err)
 	}
