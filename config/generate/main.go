@@ -102,11 +102,15 @@ func marshalCRD(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) {
 	return yaml.Marshal(m)
 }
 
+// documents splits a stream of YAML documents and leaves out those that hold nothing but comments.
 func documents(in []byte) [][]byte {
 	var docs [][]byte
 	for _, doc := range bytes.Split(append([]byte("\n"), in...), []byte("\n---\n")) {
-		if len(bytes.TrimSpace(doc)) > 0 {
-			docs = append(docs, doc)
+		for line := range bytes.Lines(doc) {
+			if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+				docs = append(docs, doc)
+				break
+			}
 		}
 	}
 	return docs

@@ -1,0 +1,105 @@
+// Package controllers adds the operator's controllers to a manager. Each is a package of its own; to be rid of one,
+// delete its folder and its line here.
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/controllers/namespace"
+	"github.com/xinhari/xinhari/controllers/service"
+)
+
+// Deps is what controllers need beside a manager.
+type Deps struct {
+	// Defaults is what every workload is told. Its trust domain is required.
+	Defaults namespace.Defaults
+}
+
+// AddAll adds every controller to a manager, whose options must be those of ManagerOptions, and the checks of its health.
+func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
+	if deps.Defaults.TrustDomain == "" {
+		return fmt.Errorf("no trust domain is given")
+	}
+	for _, c := range []interface {
+		Name() string
+		Register(context.Context, ctrl.Manager) error
+	}{
+		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults),
+		service.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Defaults.TrustDomain),
+	} {
+		if err := c.Register(ctx, m); err != nil {
+			return fmt.Errorf("controller %s: %w", c.Name(), err)
+		}
+	}
+	return ready(m)
+}
+
+// Scheme returns a scheme with every kind that the controllers use.
+func Scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Cache returns options of a cache that holds no more than the controllers look at: of the core kinds only the objects
+// that carry our labels, and of each object only what is compared or counted.
+func Cache() (cache.Options, error) {
+	named, err := labels.NewRequirement(xinhariv1alpha1.LabelService, selection.Exists, nil)
+	if err != nil {
+		return cache.Options{}, err
+	}
+	ofService := labels.NewSelector().Add(*named)
+	managed := labels.SelectorFromSet(labels.Set{xinhariv1alpha1.LabelManagedBy: xinhariv1alpha1.ManagedBy})
+	return cache.Options{
+		DefaultTransform: strip,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Service{}:            {Label: ofService},
+			&discoveryv1.EndpointSlice{}: {Label: ofService},
+			&corev1.ConfigMap{}: {
+				Label: managed,
+				Field: fields.OneTermEqualSelector(metav1.ObjectNameField, xinhariv1alpha1.RuntimeConfigMap),
+			},
+			&rbacv1.RoleBinding{}: {Label: managed},
+		},
+	}, nil
+}
+
+// strip removes from an object what no controller looks at.
+func strip(in any) (any, error) {
+	o, ok := in.(client.Object)
+	if !ok {
+		return in, nil
+	}
+	o.SetManagedFields(nil)
+	o.SetAnnotations(nil)
+	switch o := o.(type) {
+	case *corev1.Service:
+		o.Status = corev1.ServiceStatus{}
+	case *discoveryv1.EndpointSlice:
+		for i := range o.Endpoints {
+			e := &o.Endpoints[i]
+			e.NodeName, e.Hints, e.Hostname, e.DeprecatedTopology = nil, nil, nil, nil
+		}
+	}
+	return o, nil
+}

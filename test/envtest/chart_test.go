@@ -1,0 +1,174 @@
+package envtest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+func TestSamplesAreValid(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "config", "samples", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]bool{}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		decoder := utilyaml.NewYAMLOrJSONDecoder(f, 4096)
+		for {
+			u := new(unstructured.Unstructured)
+			if err := decoder.Decode(u); err != nil {
+				break
+			}
+			u.SetNamespace(metav1.NamespaceDefault)
+			if _, err := dryRun(t, u, metav1.FieldValidationStrict); err != nil {
+				t.Errorf("%s: %v", filepath.Base(file), err)
+			}
+			kinds[u.GetKind()] = true
+		}
+	}
+	for kind := range resources {
+		if !kinds[kind] {
+			t.Errorf("config/samples has no %s", kind)
+		}
+	}
+}
+
+func TestChartRefusesBadValues(t *testing.T) {
+	for _, test := range []struct{ name, set, want string }{
+		{"a trust domain in capitals", "trustDomain=Cluster.Local", "trustDomain"},
+		{"an empty trust domain", "trustDomain=", "trustDomain"},
+		{"no replicas", "replicas=0", "replicas"},
+		{"a password in a URL", "nats.url=nats://user:secret@nats:4222", "nats"},
+		{"a URL of another kind", "nats.url=http://nats:4222", "nats"},
+		{"an etcd endpoint without a scheme", "etcd.endpoints[0]=etcd:2379", "etcd"},
+		{"a namespace that is none", "secretNamespaces[0]=*", "secretNamespaces"},
+		{"a mistyped value", "trustdomain=cluster.local", "trustdomain"},
+		{"a mistyped inner value", "image.tagg=v1", "tagg"},
+		{"an unknown level", "logLevel=verbose", "logLevel"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := render(t, "--set", test.set)
+			if err == nil {
+				t.Fatal("rendered")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("refused with %v, want it to name %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestChartHoldsTheCRDs(t *testing.T) {
+	objects, err := render(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]any{}
+	for _, o := range objects {
+		if o.GetKind() != "CustomResourceDefinition" {
+			continue
+		}
+		annotations := o.GetAnnotations()
+		if annotations["helm.sh/resource-policy"] != "keep" {
+			t.Errorf("%s goes with the release", o.GetName())
+		}
+		got[o.GetName()] = o.Object["spec"]
+	}
+	want := map[string]any{}
+	for name, data := range crdFiles(t) {
+		crd := new(unstructured.Unstructured)
+		if err := yaml.Unmarshal(data, &crd.Object); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		want[crd.GetName()] = crd.Object["spec"]
+	}
+	if diff := cmp.Diff(want, got, numbers()); diff != "" {
+		t.Errorf("the chart's CRDs are not those of config/crd: run `make generate` (-config +chart):\n%s", diff)
+	}
+}
+
+func deployment(t *testing.T, args ...string) *appsv1.Deployment {
+	t.Helper()
+	objects, err := render(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if o.GetKind() == "Deployment" {
+			d := new(appsv1.Deployment)
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, d, true); err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+	}
+	t.Fatal("the chart has no Deployment")
+	return nil
+}
+
+func TestChartTellsTheOperatorItsValues(t *testing.T) {
+	d := deployment(t, "--set", "trustDomain=example.org,nats.url=nats://nats:4222,etcd.endpoints={https://a:2379,https://b:2379},logLevel=debug")
+	want := []string{
+		"-trust-domain=example.org", "-log-level=debug", "-nats-url=nats://nats:4222", "-etcd-endpoints=https://a:2379,https://b:2379",
+	}
+	if diff := cmp.Diff(want, d.Spec.Template.Spec.Containers[0].Args); diff != "" {
+		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
+}
+
+// TestOperatorIsRestricted holds that the API server takes the operator's pod where it demands the restricted profile, and
+// that it takes every other object of the chart.
+func TestOperatorIsRestricted(t *testing.T) {
+	c := adminClient(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "restricted-", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
+	}}
+	if err := c.Create(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "xinhari-operator", Namespace: ns.Name}}
+	if err := c.Create(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	d := deployment(t, "--set", "replicas=2")
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "operator", Namespace: ns.Name}, Spec: d.Spec.Template.Spec}
+	if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
+		t.Error(err)
+	}
+	pod.Spec.SecurityContext.RunAsNonRoot = new(false)
+	if err := c.Create(t.Context(), pod.DeepCopy(), client.DryRunAll); err == nil {
+		t.Error("the namespace demands nothing of pods, so this test shows nothing")
+	}
+	objects, err := render(t, "--set", "replicas=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ensure(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}})
+	kinds := map[string]bool{}
+	for _, o := range objects {
+		kinds[o.GetKind()] = true
+		err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.DryRunAll, client.ForceOwnership, client.FieldOwner("helm"))
+		if err != nil {
+			t.Errorf("%s %s: %v", o.GetKind(), o.GetName(), err)
+		}
+	}
+	if !kinds["PodDisruptionBudget"] {
+		t.Error("two operators have no PodDisruptionBudget")
+	}
+}
