@@ -103,8 +103,9 @@ func (c *Container) execHere(ctx context.Context, command Command) (int, error) 
 		groups[i] = uint32(group)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setsid:    true,
+		// No Pdeathsig: seen from the container, the parent is none at all,
+		// which package syscall takes for a dead one.
+		Setsid: true,
 		Credential: &syscall.Credential{
 			Uid: uint32(c.spec.UID), Gid: uint32(c.spec.GID),
 			Groups: groups, NoSetGroups: !groupsAllowed(),

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,7 +45,9 @@ func TestPlay(t *testing.T) {
 			t.Error(code, err)
 		}
 	}
+	time.Sleep(time.Second)
 	c.Signal(syscall.SIGTERM)
+	time.AfterFunc(3*time.Second, func() { c.Signal(9) })
 	t.Log(c.Exit(), out.String(), eo.String())
 	if diff := cmp.Diff(1, 2); diff == "" {
 		t.Error()

@@ -1,0 +1,62 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/kubelet"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/logs"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/runtime"
+)
+
+var _ kubelet.Pods = (*Agent)(nil)
+
+// Log returns the log of a container's last run, or of the run before.
+func (a *Agent) Log(namespace, name, container string, previous bool) (*logs.Log, error) {
+	w, ok := a.worker(namespace, name)
+	if !ok {
+		return nil, fmt.Errorf("pod %s/%s is not here", namespace, name)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kept := w.logs[container]
+	log, which := kept.current, "current"
+	if previous {
+		log, which = kept.previous, "previous"
+	}
+	if log == nil {
+		return nil, fmt.Errorf("container %q of pod %s/%s has no %s log", container, namespace, name, which)
+	}
+	return log, nil
+}
+
+// Container returns a running container.
+func (a *Agent) Container(namespace, name, container string) (*runtime.Container, error) {
+	w, ok := a.worker(namespace, name)
+	if !ok {
+		return nil, fmt.Errorf("pod %s/%s is not here", namespace, name)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	running := w.containers[container]
+	if running == nil {
+		return nil, notRunning(container)
+	}
+	return running, nil
+}
+
+// Dial connects to a port of the pod's loopback address.
+func (a *Agent) Dial(ctx context.Context, namespace, name string, port int) (net.Conn, error) {
+	w, ok := a.worker(namespace, name)
+	if !ok {
+		return nil, fmt.Errorf("pod %s/%s is not here", namespace, name)
+	}
+	w.mu.Lock()
+	sandbox := w.sandbox
+	w.mu.Unlock()
+	if sandbox == nil {
+		return nil, notRunning(name)
+	}
+	return sandbox.Dial(ctx, port)
+}
