@@ -186,7 +186,7 @@ func (s *session) gone() {
 	}
 }
 
-// members are the command lines of the processes in a mount namespace, and of those below the cluster's other ones.
+// members are the command lines of the processes in a mount namespace.
 func members(t *testing.T, mnt string) []string {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/ns/mnt")
@@ -257,13 +257,13 @@ func TestKilled(t *testing.T) {
 	for _, victim := range []string{"outer process", "devcluster-supervisor", "devcluster-init"} {
 		t.Run(victim, func(t *testing.T) {
 			// The second sleeper has left the command's process group and session.
-			s := launch(t, where+`setsid sleep 1000 & sleep 1000`)
+			s := launch(t, `setsid sleep 1000 & `+where+`exec sleep 1000`)
 			s.inside()
 			pid := s.cmd.Process.Pid
 			if victim != "outer process" {
 				pid = s.pid(victim)
 			}
-			if len(members(t, s.mnt)) < 8 {
+			if len(members(t, s.mnt)) < 7 {
 				t.Fatalf("members = %q: not a whole cluster", members(t, s.mnt))
 			}
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
@@ -461,5 +461,65 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != nobody {
 		t.Errorf("file belongs to %d, want the user's own %d", uid, nobody)
+	}
+}
+
+// terminal makes a pseudo terminal and returns both its ends.
+func terminal(t *testing.T) (near, far *os.File) {
+	t.Helper()
+	near, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close() })
+	if err := unix.IoctlSetPointerInt(int(near.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(near.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { far.Close() })
+	return near, far
+}
+
+func TestTerminal(t *testing.T) {
+	near, far := terminal(t)
+	// A shell is the session's leader, as where people work, and uses the terminal again after devcluster.
+	script := os.Getenv(binaryEnv) + ` run -- sh -c 'trap "echo got it; exit 9" INT; echo go; read line; echo "line $line"; while :; do sleep 0.1; done'
+		echo code $?; read line; echo "after: $line"`
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, far
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	far.Close()
+	timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	lines := bufio.NewScanner(near)
+	expect := func(want string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.HasSuffix(strings.TrimSpace(lines.Text()), want) { // the terminal shows ^C before it
+				return
+			}
+		}
+		t.Fatalf("the terminal ended before %q", want)
+	}
+	expect("go")
+	io.WriteString(near, "typed\n")
+	expect("line typed")
+	io.WriteString(near, "\x03")
+	expect("got it")
+	expect("code 9")
+	io.WriteString(near, "more\n")
+	expect("after: more")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }

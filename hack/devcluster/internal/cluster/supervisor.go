@@ -158,6 +158,10 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err := s.serviceNetwork(ctx, ready); err != nil {
 		return err
 	}
+	if err := s.startNodes(ctx, ready); err != nil {
+		return err
+	}
+	s.progress("%d nodes ready", s.Nodes)
 	if s.Hint != "" {
 		fmt.Fprintln(os.Stderr, s.Hint)
 	}

@@ -71,9 +71,9 @@ func logsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "logs COMPONENT",
 		Short:   "Print the log of a component",
-		Long:    "logs prints the log of " + strings.Join(controlplane.Names(), ", ") + ", or audit: the API server's audit log.",
+		Long:    "logs prints the log of " + strings.Join(controlplane.Names(), ", ") + ", audit (the API server's audit log) or devcluster (its other parts).",
 		Example: "  devcluster logs kube-scheduler\n  tail -f $" + cluster.DirEnv + "/logs/audit.log",
-		Args:    oneArg("a component: " + strings.Join(controlplane.Names(), ", ") + ", audit"),
+		Args:    oneArg("a component: " + strings.Join(controlplane.Names(), ", ") + ", audit, devcluster"),
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := dir()
 			if err != nil {
@@ -81,7 +81,7 @@ func logsCommand() *cobra.Command {
 			}
 			file, err := os.Open(filepath.Join(dir, "logs", filepath.Base(args[0])+".log"))
 			if errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("no log of %q: there are %s, audit", args[0], strings.Join(controlplane.Names(), ", "))
+				return fmt.Errorf("no log of %q: there are %s, audit, devcluster", args[0], strings.Join(controlplane.Names(), ", "))
 			}
 			if err != nil {
 				return err

@@ -1,0 +1,97 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
+)
+
+// startNodes starts the agents of all nodes, which run until ctx ends, and
+// returns when the nodes are ready, or with ready.
+func (s *supervisor) startNodes(ctx, ready context.Context) error {
+	images := s.Images
+	if images == "" {
+		images = filepath.Join(sandbox.Dir, "images")
+		if err := os.Mkdir(images, 0o755); err != nil {
+			return err
+		}
+	}
+	var names []string
+	for i := range s.Nodes {
+		name := fmt.Sprintf("node-%d", i+1)
+		if err := s.startNode(ctx, name, images); err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	client, err := kubernetes.NewForConfig(s.plane.Admin())
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := nodeReady(ready, client, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *supervisor) startNode(ctx context.Context, name, images string) error {
+	credentials, err := s.plane.Node(name, s.network.Gateway())
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(sandbox.Dir, "nodes", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	agent, err := node.New(node.Options{
+		Name:          name,
+		Config:        credentials.Config,
+		Network:       s.network,
+		Images:        images,
+		Dir:           dir,
+		ClusterDNS:    dnsAddr,
+		ClusterDomain: Domain,
+		ServingCert:   credentials.ServingCert,
+		ClientCA:      credentials.ClientCA,
+		Logger:        s.log.With("part", name),
+	})
+	if err != nil {
+		return err
+	}
+	s.part(ctx, name, agent.Run)
+	return nil
+}
+
+// nodeReady waits until the API server has a node that takes pods.
+func nodeReady(ctx context.Context, client kubernetes.Interface, name string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		n, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err == nil {
+			for _, c := range n.Status.Conditions {
+				if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+					return nil
+				}
+			}
+			err = errors.New("it is registered and not ready")
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", name, errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
