@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"sync"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 )
 
 // grpc-go chooses a server's codec by content subtype from a registry that is
@@ -21,6 +23,10 @@ type envelope struct {
 	// than once for each call: grpcDecode is the call's, decode is kept.
 	grpcDecode func(any) error
 	decode     func(any) error
+
+	// malformed is the codec's error. grpc-go would make it Internal, as if
+	// it were the server's fault.
+	malformed error
 }
 
 // envelopes recycles the envelopes of unary calls.
@@ -30,6 +36,10 @@ var envelopes = sync.Pool{New: func() any {
 		e.message = v
 		err := e.grpcDecode(e)
 		e.message = nil
+		if e.malformed != nil {
+			err = status.Error(codes.InvalidArgument, "the request cannot be decoded: "+e.malformed.Error())
+			e.malformed = nil
+		}
 		return err
 	}
 	return e
@@ -64,5 +74,6 @@ func (envelopeCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return fmt.Errorf("rpc: a %T reached its handler without a codec", v)
 	}
-	return e.codec.Unmarshal(data, e.message)
+	e.malformed = e.codec.Unmarshal(data, e.message)
+	return e.malformed
 }

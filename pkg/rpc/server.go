@@ -234,7 +234,8 @@ func (s *Server) Serve(lis net.Listener) error {
 
 // Shutdown stops accepting connections, tells every client to go elsewhere
 // (GOAWAY) and waits for the calls in flight. When ctx ends first, it cuts
-// them off and returns ctx's error. It is safe to call more than once.
+// them off and returns ctx's error; a handler that does not heed its own
+// context then runs on. It is safe to call more than once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	serving := s.state == stateServing
@@ -264,7 +265,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.native.Stop()
 	_ = s.http.Close()
 	s.foreign.Stop()
-	<-stopped
 	if serving {
 		<-s.done
 	}
