@@ -42,8 +42,12 @@ func TestOperatorProgram(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var exit error
+	ended := make(chan struct{})
+	go func() {
+		exit = cmd.Wait()
+		close(ended)
+	}()
 	defer func() {
 		cancel()
 		<-ended
@@ -70,10 +74,10 @@ func TestOperatorProgram(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err != nil {
-		t.Errorf("after SIGTERM the operator ended with %v:\n%s", err, log)
+	<-ended
+	if exit != nil {
+		t.Errorf("after SIGTERM the operator ended with %v:\n%s", exit, log)
 	}
-	close(ended)
 	lease := new(coordinationv1.Lease)
 	if err := w.Get(t.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: "xinhari-operator"}, lease); err != nil {
 		t.Fatal(err)
