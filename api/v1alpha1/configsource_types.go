@@ -197,11 +197,13 @@ type ConfigSourceStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// revision is the hash of the settings that are published.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	Revision string `json:"revision,omitempty"`
 
@@ -209,12 +211,14 @@ type ConfigSourceStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Layers []LayerStatus `json:"layers,omitempty"`
 
 	// history are the revisions that were published, the newest first.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	History []ConfigRevision `json:"history,omitempty"`
 }
@@ -233,6 +237,7 @@ type LayerStatus struct {
 
 	// message says why, where the state is not Merged or Referenced. At most 1024 characters.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 }

@@ -13,6 +13,7 @@ type ServiceStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
@@ -22,6 +23,7 @@ type ServiceStatus struct {
 
 	// spiffeID is the identity of the Service's instances: spiffe://<trust domain>/ns/<namespace>/sa/<account>.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=600
 	SPIFFEID string `json:"spiffeID,omitempty"`
 }

@@ -249,6 +249,7 @@ type EndpointTLS struct {
 // duration would make certificates last longer than meant.
 //
 // +kubebuilder:pruning:PreserveUnknownFields
+// +kubebuilder:validation:MinProperties=1
 type ServiceIdentity struct {
 	// duration is how long a certificate lasts; it is renewed at half of that. 30s to 72h. Omitted, it is 24h.
 	// +optional
@@ -283,6 +284,8 @@ const (
 )
 
 // ServiceAccess is what happens to calls that no AccessRule speaks of.
+//
+// +kubebuilder:validation:MinProperties=1
 type ServiceAccess struct {
 	// default is what happens to a call that no AccessRule matches: Deny or Allow. Omitted, it is Deny.
 	// +optional

@@ -154,6 +154,7 @@ type TopicRetention struct {
 
 // TopicDelivery is how messages reach their consumers.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="!has(self.backoff) || !has(self.maxDeliver) || self.backoff.size() < self.maxDeliver",message="backoff has a wait for each delivery after the first: give it fewer items than maxDeliver, or raise maxDeliver"
 type TopicDelivery struct {
 	// ackWait is how long a consumer may take for a message before it is delivered again. 1s to 24h. Omitted, it is 30s.
@@ -188,11 +189,13 @@ type TopicStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// stream is the name of the stream: x_<namespace>_<topic>.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Stream string `json:"stream,omitempty"`
 
@@ -210,6 +213,7 @@ type TopicStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=field
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Drift []TopicDrift `json:"drift,omitempty"`
 }

@@ -2,6 +2,7 @@ package v1alpha1
 
 // ServiceTraffic is how callers of a Service choose among its instances, wait and retry.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="(has(self.policy) && self.policy == 'ConsistentHash') == has(self.hashMetadata)",message="hashMetadata and policy: ConsistentHash belong together: set both or neither"
 type ServiceTraffic struct {
 	// policy is how an instance is chosen for a call. PeakEWMA: of two at random the one with less expected latency.
@@ -130,6 +131,8 @@ type RetryPolicy struct {
 type Code string
 
 // OutlierPolicy is when an instance that fails is left out for a while.
+//
+// +kubebuilder:validation:MinProperties=1
 type OutlierPolicy struct {
 	// consecutiveFailures is how many calls in a row must fail in transport, or with Unavailable, for an instance to be
 	// left out. 1 to 1000. Omitted, it is 5.

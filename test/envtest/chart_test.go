@@ -1,6 +1,8 @@
 package envtest
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,8 +34,10 @@ func TestSamplesAreValid(t *testing.T) {
 		decoder := utilyaml.NewYAMLOrJSONDecoder(f, 4096)
 		for {
 			u := new(unstructured.Unstructured)
-			if err := decoder.Decode(u); err != nil {
+			if err := decoder.Decode(u); errors.Is(err, io.EOF) {
 				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", file, err)
 			}
 			u.SetNamespace(metav1.NamespaceDefault)
 			if _, err := dryRun(t, u, metav1.FieldValidationStrict); err != nil {

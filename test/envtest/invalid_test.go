@@ -42,6 +42,8 @@ func invalidObjects() []invalidObject {
 		refused(service, "no spec fields", `{}`, "nothing says where the instances are"),
 		refused(service, "only serviceAccountName", `serviceAccountName: a`, "nothing says where the instances are"),
 		refused(service, "an empty selector", `selector: {}`, "should have at least 1 properties"),
+		refused(service, "an identity of nothing", "selector: {a: b}\nidentity: {}", "should have at least 1 properties"),
+		refused(service, "a mistyped default alone", "selector: {a: b}\naccess: {}", "should have at least 1 properties"),
 		refused(service, "a label key that is none", `selector: {"a b": c}`, "mend the key"),
 		refused(service, "a label value that is none", `selector: {app: "a b"}`, "spec.selector.app"),
 		refused(service, "a client with a selector", "clientOnly: true\nselector: {app: a}", "clientOnly is for workloads that are never called"),

@@ -5,6 +5,7 @@
 package envtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func run(m *testing.M) int {
 	args.Set("audit-policy-file", policy)
 	args.Set("audit-log-path", auditLog)
 	if admin, err = env.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "starting the API server: %v\n", err)
+		fmt.Fprintf(os.Stderr, "starting the API server: %v\n", errors.Join(err, env.Stop()))
 		return 1
 	}
 	code := m.Run()

@@ -78,6 +78,52 @@ func TestMistypedFieldsWidenNothing(t *testing.T) {
 	}
 }
 
+// TestMisplacedFieldsOfRulesAreRefused moves each field within the spec of an AccessRule one level up, as a slip of
+// indentation does. Out of the spec is another matter: beside a status subresource, the API server takes no rule that could
+// close the root, so there it is the client's field validation that finds the slip.
+func TestMisplacedFieldsOfRulesAreRefused(t *testing.T) {
+	moved := 0
+	for _, o := range validObjects() {
+		if o.kind != "AccessRule" {
+			continue
+		}
+		for _, path := range fields(o.unstructured(t).Object["spec"], o.kind+".spec", nil) {
+			if len(path.steps) < 2 {
+				continue
+			}
+			if _, isField := path.steps[len(path.steps)-2].(string); !isField { // an item of a list has nothing above
+				continue
+			}
+			moved++
+			u := o.unstructured(t)
+			raise(u.Object["spec"], path.steps)
+			if _, err := dryRun(t, u, metav1.FieldValidationIgnore); err == nil {
+				t.Errorf("%s: accepted although %s was one level too high", o.name, path.name)
+			}
+		}
+	}
+	if moved == 0 {
+		t.Error("no field was moved")
+	}
+}
+
+// raise moves the field at the end of steps to the object above its own.
+func raise(v any, steps []any) {
+	for _, step := range steps[:len(steps)-2] {
+		switch step := step.(type) {
+		case string:
+			v = v.(map[string]any)[step]
+		case int:
+			v = v.([]any)[step]
+		}
+	}
+	above := v.(map[string]any)
+	inner := above[steps[len(steps)-2].(string)].(map[string]any)
+	name := steps[len(steps)-1].(string)
+	above[name] = inner[name]
+	delete(inner, name)
+}
+
 // TestValidObjectsUseEveryField holds that the test above mistypes every field there is.
 func TestValidObjectsUseEveryField(t *testing.T) {
 	used := map[string]bool{}

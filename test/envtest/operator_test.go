@@ -3,6 +3,8 @@ package envtest
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,14 +83,17 @@ func render(t *testing.T, args ...string) ([]*unstructured.Unstructured, error) 
 	decoder := utilyaml.NewYAMLOrJSONDecoder(&stdout, 4096)
 	for {
 		u := new(unstructured.Unstructured)
-		if err := decoder.Decode(u); err != nil {
-			break
+		err := decoder.Decode(u)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 		if len(u.Object) > 0 {
 			all = append(all, u)
 		}
 	}
-	return all, nil
 }
 
 type renderError struct {

@@ -1,7 +1,6 @@
 package envtest
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -20,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/yaml"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
@@ -577,89 +574,6 @@ func testLastService(t *testing.T) {
 	eventually(t, func() string { return cmp.Diff([]string(nil), exist()) })
 }
 
-// may asks the API server whether an account may do something in a namespace.
-func (w *world) may(account, verb, group, resource, name, namespace string) bool {
-	w.Helper()
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:   "system:serviceaccount:" + account,
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + strings.Split(account, ":")[0], "system:authenticated"},
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: verb, Group: group, Resource: resource, Name: name, Namespace: namespace,
-		},
-	}}
-	if err := w.Create(context.Background(), review); err != nil {
-		w.Fatal(err)
-	}
-	return review.Status.Allowed
-}
-
-func testRights(t *testing.T) {
-	shop, finance := newWorld(t), newWorld(t)
-	shop.service("inventory", `selector: {app: inventory}`)
-	finance.service("billing", "clientOnly: true\nserviceAccountName: biller")
-	shop.ready("inventory")
-	finance.ready("billing")
-	inventory, biller := shop.namespace+":inventory", finance.namespace+":biller"
-
-	finds := func(account, namespace string) bool {
-		return shop.may(account, "watch", "discovery.k8s.io", "endpointslices", "", namespace) &&
-			shop.may(account, "get", "xinhari.com", "services", "inventory", namespace)
-	}
-	eventually(t, func() string {
-		if !finds(inventory, shop.namespace) || !finds(biller, finance.namespace) {
-			return "an account cannot read its own namespace"
-		}
-		return ""
-	})
-	for _, resource := range []string{"accessrules", "configsources", "topics"} {
-		if !shop.may(inventory, "watch", "xinhari.com", resource, "", shop.namespace) {
-			t.Errorf("an account cannot watch %s of its namespace", resource)
-		}
-	}
-	if !shop.may(inventory, "watch", "", "configmaps", "xinhari", shop.namespace) {
-		t.Error("an account cannot watch the defaults")
-	}
-	for _, too := range []struct{ verb, group, resource, name, namespace string }{
-		{"get", "", "configmaps", "other", shop.namespace},
-		{"get", "", "secrets", "", shop.namespace},
-		{"list", "", "pods", "", shop.namespace},
-		{"patch", "xinhari.com", "services", "inventory", shop.namespace},
-		{"patch", "xinhari.com", "services/status", "inventory", shop.namespace},
-		{"watch", "discovery.k8s.io", "endpointslices", "", finance.namespace},
-		{"get", "xinhari.com", "services", "billing", finance.namespace},
-	} {
-		if shop.may(inventory, too.verb, too.group, too.resource, too.name, too.namespace) {
-			t.Errorf("an account may %s %s %s in %s", too.verb, too.resource, too.name, too.namespace)
-		}
-	}
-	if finds(biller, shop.namespace) {
-		t.Error("an account finds what nobody lets it call")
-	}
-
-	shop.rule("billing", `
-action: Allow
-from: [{service: {name: billing, namespace: `+finance.namespace+`}}]
-to: [{service: {name: inventory, methods: ["*"]}}]`)
-	eventually(t, func() string {
-		if !finds(biller, shop.namespace) {
-			return "an account does not find what a rule lets it call"
-		}
-		return ""
-	})
-	if shop.may(biller, "list", "xinhari.com", "accessrules", "", shop.namespace) {
-		t.Error("a caller may read the rules of the namespace it calls")
-	}
-
-	// The rule follows the account of the Service.
-	finance.service("billing", "clientOnly: true\nserviceAccountName: other")
-	eventually(t, func() string {
-		if finds(biller, shop.namespace) || !finds(finance.namespace+":other", shop.namespace) {
-			return "the rights did not follow the account"
-		}
-		return ""
-	})
-}
-
 func testEvents(t *testing.T) {
 	w := newWorld(t)
 	w.foreignCoreService("inventory")
@@ -688,105 +602,4 @@ func testEvents(t *testing.T) {
 	w.ready("inventory")
 	w.service("inventory", `selector: {app: inventory}`)
 	told(2)
-}
-
-// testRest starts another operator on what is there. When it has looked at everything, it has written nothing.
-func testRest(t *testing.T, stop func()) {
-	stop()
-	w := adminClient(t)
-	var services xinhariv1alpha1.ServiceList
-	if err := w.List(t.Context(), &services); err != nil {
-		t.Fatal(err)
-	}
-	if len(services.Items) < 10 {
-		t.Fatalf("there are %d Services only", len(services.Items))
-	}
-	before := len(requests(t))
-	looked := reconciled(t)
-	startOperator(t)
-	eventually(t, func() string {
-		for _, name := range []string{"service", "namespace"} {
-			if got := reconciled(t)[name] - looked[name]; got < 10 {
-				return fmt.Sprintf("controller %s looked at %v objects", name, got)
-			}
-		}
-		if busy := pending(t); busy > 0 {
-			return fmt.Sprintf("%v objects are waiting or in work", busy)
-		}
-		return ""
-	})
-	for _, e := range requests(t)[before:] {
-		if e.write() && !e.election() && e.ResponseStatus.Code < 300 {
-			t.Errorf("at rest: %s %s/%s %s", e.Verb, e.ObjectRef.Namespace, e.ObjectRef.Resource, e.ObjectRef.Name)
-		}
-	}
-}
-
-// reconciled returns how often each controller looked at an object, in this process.
-func reconciled(t *testing.T) map[string]float64 {
-	t.Helper()
-	total := map[string]float64{}
-	gather(t, func(metric, controller string, value float64) {
-		if metric == "controller_runtime_reconcile_total" {
-			total[controller] += value
-		}
-	})
-	return total
-}
-
-// pending returns how many objects wait or are in work.
-func pending(t *testing.T) float64 {
-	t.Helper()
-	total := 0.0
-	gather(t, func(metric, _ string, value float64) {
-		if metric == "workqueue_depth" || metric == "controller_runtime_active_workers" {
-			total += value
-		}
-	})
-	return total
-}
-
-func gather(t *testing.T, visit func(metric, controller string, value float64)) {
-	t.Helper()
-	families, err := metrics.Registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			controller := ""
-			for _, label := range m.GetLabel() {
-				if label.GetName() == "controller" {
-					controller = label.GetValue()
-				}
-			}
-			visit(family.GetName(), controller, m.GetCounter().GetValue()+m.GetGauge().GetValue())
-		}
-	}
-}
-
-func testExactRights(t *testing.T) {
-	granted := rights(chartRules(t))
-	used := map[right]bool{}
-	for _, e := range requests(t) {
-		if e.ResponseStatus.Code == 403 {
-			t.Errorf("the operator was forbidden to %s %+v", e.Verb, *e.ObjectRef)
-			continue
-		}
-		for _, needed := range e.needs(t) {
-			by, ok := grant(granted, needed)
-			if !ok {
-				t.Errorf("the operator could %s, which the chart does not grant", needed)
-			}
-			used[by] = true
-		}
-	}
-	for r := range granted {
-		// A watch begins with the list where the server can stream it, and needs the list of its own where it cannot.
-		streamed := r
-		streamed.Verb = "watch"
-		if !used[r] && !(r.Verb == "list" && used[streamed]) {
-			t.Errorf("the chart grants %s, which the operator did not need", r)
-		}
-	}
 }
