@@ -216,6 +216,7 @@ func (c *cluster) config(user string) *rest.Config {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	config.QPS = -1
 	return config
 }
 
