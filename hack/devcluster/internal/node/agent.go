@@ -223,7 +223,7 @@ func (a *Agent) facts(address netip.Addr) pod.Facts {
 		NodeName:    a.o.Name,
 		HostIP:      a.o.Network.Gateway(),
 		PodIP:       address,
-		Allocatable: capacity(),
+		Allocatable: capacity(1),
 	}
 }
 

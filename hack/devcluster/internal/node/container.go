@@ -179,7 +179,7 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 	if err != nil {
 		return nil, err
 	}
-	c.fitRights(&rights)
+	c.fitRights(p, &rights)
 	inside := "/" + filepath.Base(program)
 	args := pod.Expand(c.spec.Command, env)
 	if len(args) == 0 {
@@ -212,10 +212,15 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 }
 
 // fitRights replaces users and groups that do not exist in the cluster's user
-// namespace by the one that does: without root there is only one.
-func (c *containerRun) fitRights(r *pod.Rights) {
+// namespace by the one that does: without root there is only one. Whoever
+// asked for a certain user is told.
+func (c *containerRun) fitRights(p *corev1.Pod, r *pod.Rights) {
 	a := c.worker.agent
 	if !a.users.Contains(r.UID) {
+		if pod.AsksForUser(p, c.spec) && c.restarts == 0 {
+			c.event(corev1.EventTypeWarning, "UserNotMapped", fmt.Sprintf("Container %s runs as the user who started the cluster, not as %d: "+
+				"without root the cluster has one user. Start it as root to have runAsUser", c.spec.Name, r.UID))
+		}
 		r.UID = 0
 	}
 	if !a.groups.Contains(r.GID) {

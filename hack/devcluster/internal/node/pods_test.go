@@ -224,6 +224,21 @@ func TestPods(t *testing.T) {
 		}
 		c.delete("forward")
 	})
+	t.Run("nothing is written at rest", func(t *testing.T) {
+		c := on(t)
+		c.create("rest", corev1.PodSpec{Containers: []corev1.Container{shell("main", "sleep 1000")}})
+		c.until("rest", isReady)
+		seconds := int64(2)
+		events, err := c.client.CoreV1().Pods("default").Watch(t.Context(), metav1.ListOptions{
+			FieldSelector: "metadata.name=rest", ResourceVersion: c.until("rest", isReady).ResourceVersion, TimeoutSeconds: &seconds,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for event := range events.ResultChan() {
+			t.Errorf("the pod was changed: %+v", event.Object)
+		}
+	})
 	t.Run("pods go on without the API server", func(t *testing.T) {
 		c := on(t)
 		spec := webSpec()
