@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +19,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
 )
 
 // shell is a container that runs a script.
@@ -223,6 +228,74 @@ func TestPods(t *testing.T) {
 			}
 		}
 		c.delete("forward")
+	})
+	t.Run("commands have terminals, and containers are attached to", func(t *testing.T) {
+		c := on(t)
+		c.create("tty", corev1.PodSpec{Containers: []corev1.Container{shell("main", "while :; do echo tick; sleep 0.1; done")}})
+		c.until("tty", isReady)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		stream := func(subresource string, options runtime.Object, streams remotecommand.StreamOptions) error {
+			url := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name("tty").
+				SubResource(subresource).VersionedParams(options, scheme.ParameterCodec).URL()
+			executor, err := remotecommand.NewWebSocketExecutor(c.config("admin"), http.MethodGet, url.String())
+			if err != nil {
+				return err
+			}
+			return executor.StreamWithContext(ctx, streams)
+		}
+		var out bytes.Buffer
+		err := stream("exec", &corev1.PodExecOptions{Stdin: true, Stdout: true, TTY: true, Command: []string{"sh", "-c", "test -t 0 && read x && echo got $x"}},
+			remotecommand.StreamOptions{Stdin: strings.NewReader("word\n"), Stdout: &out, Tty: true})
+		if err != nil || !strings.Contains(out.String(), "got word") {
+			t.Errorf("exec: %v: %q", err, &out)
+		}
+		read, write := io.Pipe()
+		attached := make(chan error, 1)
+		go func() {
+			attached <- stream("attach", &corev1.PodAttachOptions{Stdout: true}, remotecommand.StreamOptions{Stdout: write})
+			write.Close()
+		}()
+		if line, err := bufio.NewReader(read).ReadString('\n'); line != "tick\n" {
+			t.Errorf("attach: %q, %v", line, err)
+		}
+		cancel()
+		read.Close()
+		<-attached
+	})
+	t.Run("a deadline fails the pod", func(t *testing.T) {
+		c := on(t)
+		seconds := int64(1)
+		c.create("late", corev1.PodSpec{ActiveDeadlineSeconds: &seconds, Containers: []corev1.Container{shell("main", "trap 'exit 0' TERM; while :; do sleep 0.1; done")}})
+		if p := c.until("late", phaseIs(corev1.PodFailed)); p.Status.Reason != "DeadlineExceeded" {
+			t.Errorf("%+v", p.Status)
+		}
+	})
+	t.Run("many pods come and go", func(t *testing.T) {
+		c := on(t)
+		const many = 20
+		begun := time.Now()
+		for i := range many {
+			spec := webSpec()
+			spec.Volumes, spec.Containers[0].VolumeMounts, spec.Containers[0].Env = nil, nil, nil
+			spec.Containers[0].LivenessProbe = nil
+			c.create(fmt.Sprint("many-", i), spec)
+		}
+		addresses := map[string]bool{}
+		for i := range many {
+			addresses[c.until(fmt.Sprint("many-", i), isReady).Status.PodIP] = true
+		}
+		t.Log("ready after", time.Since(begun))
+		if len(addresses) != many {
+			t.Errorf("%d addresses", len(addresses))
+		}
+		begun = time.Now()
+		var all sync.WaitGroup
+		for i := range many {
+			all.Go(func() { c.delete(fmt.Sprint("many-", i)) })
+		}
+		all.Wait()
+		t.Log("gone after", time.Since(begun))
 	})
 	t.Run("nothing is written at rest", func(t *testing.T) {
 		c := on(t)
