@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
 )
 
@@ -296,6 +299,33 @@ func TestPods(t *testing.T) {
 		}
 		all.Wait()
 		t.Log("gone after", time.Since(begun))
+	})
+	t.Run("the kubelet's API asks who may use it", func(t *testing.T) {
+		c := on(t)
+		for _, user := range []string{"scheduler", "kubelet"} {
+			config := rest.AnonymousClientConfig(c.config(user))
+			config.TLSClientConfig = c.config(user).TLSClientConfig
+			client, err := rest.HTTPClientFor(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := client.Get("https://10.244.0.1:10250/containerLogs/default/absent/main")
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			want := map[string]int{"scheduler": http.StatusForbidden, "kubelet": http.StatusNotFound}[user]
+			if res.StatusCode != want {
+				t.Errorf("%s: %s", user, res.Status)
+			}
+		}
+		pool := x509.NewCertPool()
+		pool.AddCert(c.ca.cert)
+		anonymous := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+		if res, err := anonymous.Get("https://10.244.0.1:10250/healthz"); err == nil {
+			res.Body.Close()
+			t.Errorf("without a certificate: %s", res.Status)
+		}
 	})
 	t.Run("nothing is written at rest", func(t *testing.T) {
 		c := on(t)

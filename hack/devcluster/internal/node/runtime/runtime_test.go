@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,13 +17,63 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
 	if main, ok := Lookup(filepath.Base(os.Args[0])); ok {
 		main()
 	}
+	if filepath.Base(os.Args[0]) == "starter" {
+		starter()
+	}
 	os.Exit(m.Run())
+}
+
+// starter starts a container, tells its process, and waits to be killed.
+func starter() {
+	s, err := NewSandbox("box", func(int) error { return nil })
+	if err != nil {
+		panic(err)
+	}
+	c, err := Start(s, &Spec{
+		Root: os.Args[1], Args: []string{"/bin/sleep", "1000"}, UID: 65532, GID: 65532, Capabilities: DefaultCapabilities(),
+	}, io.Discard, io.Discard)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(c.PID)
+	<-c.Done()
+}
+
+func TestContainerEndsWithItsStarter(t *testing.T) {
+	needRoot(t)
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{"starter", t.TempDir()}, Stderr: os.Stderr}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Fscan(out, &pid); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	// The descriptor of a process can be read once it has ended.
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000); n != 1 || err != nil {
+		t.Errorf("the container outlives its starter: %d, %v", n, err)
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 }
 
 // needRoot skips where containers cannot be made; the node's tests make them
