@@ -325,9 +325,7 @@ func TestGarbageIsClosed(t *testing.T) {
 		if _, err := io.WriteString(c, garbage); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
+		_ = c.(*net.TCPConn).CloseWrite() // the server may have closed already
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.ReadAll(c); errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%q: the connection stays open", garbage)
