@@ -33,8 +33,9 @@ import (
 // Name is the name of the policy in a gRPC service config.
 const Name = "xinhari"
 
-// init registers the policy: grpc-go knows balancers only through a registry
-// that is global to the process.
+// init registers the policy.
+//
+//nolint:gochecknoinits // grpc-go knows balancers only through a registry that is global to the process
 func init() { balancer.Register(builder{}) }
 
 // ServiceConfig returns the gRPC service config that asks for p.

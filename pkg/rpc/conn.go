@@ -146,7 +146,7 @@ func (c *Conn) Snapshot() discovery.Snapshot {
 func (c *Conn) Close() error {
 	c.cancel()
 	c.watching.Wait()
-	if err := c.cc.Close(); err != nil && !errors.Is(err, grpc.ErrClientConnClosing) {
+	if err := c.cc.Close(); err != nil && status.Code(err) != codes.Canceled { // closed before
 		return err
 	}
 	return nil
