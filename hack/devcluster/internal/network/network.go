@@ -42,6 +42,7 @@ var (
 type Network struct {
 	netlink *netlink.Handle
 	bridge  netlink.Link
+	route   *netlink.Route // of the ClusterIPs
 
 	mu   sync.Mutex
 	used map[netip.Addr]bool
@@ -88,14 +89,14 @@ func (n *Network) open() error {
 	if err := n.netlink.LinkSetUp(n.bridge); err != nil {
 		return fmt.Errorf("set bridge %s up: %w", bridgeName, err)
 	}
-	route := netlink.Route{
+	n.route = &netlink.Route{
 		LinkIndex: lo.Attrs().Index,
 		Dst:       ipNet(services),
 		Type:      unix.RTN_LOCAL,
 		Scope:     netlink.SCOPE_HOST,
 		Table:     unix.RT_TABLE_LOCAL,
 	}
-	if err := n.netlink.RouteAdd(&route); err != nil {
+	if err := n.netlink.RouteAdd(n.route); err != nil {
 		return fmt.Errorf("route %s: %w", services, err)
 	}
 	return nil
@@ -104,7 +105,7 @@ func (n *Network) open() error {
 // Gateway is the address of the cluster's namespace on the pod network.
 func (n *Network) Gateway() netip.Addr { return gateway.Addr() }
 
-// Close removes the bridge and what hangs on it. Pods that are still attached
+// Close removes the bridge, what hangs on it, and the route. Pods that are still attached
 // lose their network.
 func (n *Network) Close() error {
 	defer n.netlink.Close()
@@ -118,7 +119,7 @@ func (n *Network) Close() error {
 	for _, addr := range addrs {
 		errs = append(errs, n.Detach(addr))
 	}
-	errs = append(errs, n.netlink.LinkDel(n.bridge))
+	errs = append(errs, n.netlink.LinkDel(n.bridge), n.netlink.RouteDel(n.route))
 	return errors.Join(errs...)
 }
 
@@ -232,7 +233,9 @@ func (n *Network) setPortState(addr netip.Addr, state uint8) error {
 func (n *Network) take() (netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for addr := next(n.last); addr != n.last; addr = next(addr) {
+	addr := n.last
+	for range 1 << (32 - gateway.Bits()) {
+		addr = next(addr)
 		if addr != gateway.Addr() && !n.used[addr] {
 			n.used[addr] = true
 			n.last = addr

@@ -289,7 +289,7 @@ func (c *containerRun) message(exit runtime.Exit) string {
 }
 
 func (c *containerRun) event(kind, reason, message string) {
-	c.worker.agent.events.Event(c.worker.current(), kind, reason, message)
+	c.worker.event(kind, reason, message)
 }
 
 // update changes the container's status.

@@ -121,6 +121,13 @@ func (w *worker) observe(change func(*pod.Observed)) {
 	w.touch()
 }
 
+// event tells people what happens to the pod.
+func (w *worker) event(kind, reason, message string) {
+	if w.life.Err() == nil {
+		w.agent.events.Event(w.current(), kind, reason, message)
+	}
+}
+
 // run returns when the pod is gone from here and from the API, or when the
 // agent ends.
 func (w *worker) run() {
@@ -201,7 +208,7 @@ func (w *worker) live(ctx context.Context) {
 // refuse leaves the pod as it is, with the reason where people look: to fail
 // it would have its controller make the next one, again and again.
 func (w *worker) refuse(p *corev1.Pod, err error) {
-	w.agent.events.Event(p, corev1.EventTypeWarning, "Unsupported", err.Error())
+	w.event(corev1.EventTypeWarning, "Unsupported", err.Error())
 	w.observe(func(o *pod.Observed) {
 		for _, c := range p.Spec.Containers {
 			status := corev1.ContainerStatus{Name: c.Name, Image: c.Image}
@@ -217,7 +224,7 @@ func (w *worker) openSandbox(ctx context.Context, p *corev1.Pod) (netip.Addr, bo
 		if err == nil {
 			return address, true
 		}
-		w.agent.events.Event(p, corev1.EventTypeWarning, "FailedCreatePodSandBox", err.Error())
+		w.event(corev1.EventTypeWarning, "FailedCreatePodSandBox", err.Error())
 		if !sleep(ctx, time.Second) {
 			return netip.Addr{}, false
 		}
@@ -276,7 +283,7 @@ func (w *worker) mountVolumes(ctx context.Context, sources volume.Sources, objec
 		// At first the API server may not know yet that the pod is ours.
 		if !told && time.Since(begun) > time.Second {
 			told = true
-			w.agent.events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
+			w.event(corev1.EventTypeWarning, "FailedMount", err.Error())
 		}
 		timer := time.NewTimer(delay)
 		select {
@@ -314,7 +321,7 @@ func (w *worker) refreshVolumes(ctx context.Context, sources volume.Sources, obj
 		timer.Stop()
 		p := w.current()
 		if err := volume.Fill(ctx, w.volumes(), p, sources); err != nil && ctx.Err() == nil {
-			w.agent.events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
+			w.event(corev1.EventTypeWarning, "FailedMount", err.Error())
 		}
 	}
 }
