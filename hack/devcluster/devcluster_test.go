@@ -24,6 +24,9 @@ import (
 // binaryEnv is the environment variable with the path of a built binary; without it one is built.
 const binaryEnv = "DEVCLUSTER_BINARY"
 
+// kubernetes is the version that the binary is built from.
+const kubernetes = "v1.36.3"
+
 // patience is how long anything here may take on a busy machine.
 const patience = 2 * time.Minute
 
@@ -43,7 +46,7 @@ func testMain(m *testing.M) int {
 		}
 		defer os.RemoveAll(dir)
 		binary := filepath.Join(dir, "devcluster")
-		build := exec.Command("go", "build", "-o", binary, ".")
+		build := exec.Command("go", "build", "-ldflags", "-X k8s.io/component-base/version.gitVersion="+kubernetes, "-o", binary, ".")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build devcluster:", err)
@@ -112,7 +115,7 @@ func launch(t *testing.T, script string, flags ...string) *session {
 	t.Helper()
 	args := append(append([]string{"run"}, flags...), "--", "sh", "-c", script)
 	s := &session{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), stderr: new(buffer), temp: t.TempDir()}
-	s.cmd.Env = append(os.Environ(), "TMPDIR="+s.temp)
+	s.cmd.Env = append(os.Environ(), "TMPDIR="+s.temp, "HOME="+s.temp)
 	s.before = look(t, s.temp)
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -281,7 +284,7 @@ func TestRun(t *testing.T) {
 	s := launch(t, where+`
 		kubectl get namespace default --output=name
 		kubectl get serviceaccount default --output=name
-		kubectl version --output=json | grep -c v1.36.3
+		kubectl version --output=json | grep -c `+kubernetes+`
 		kubectl auth can-i '*' '*'
 		pwd
 		ls / | grep -c '^devcluster$'
