@@ -61,6 +61,8 @@ func testMain(m *testing.M) int {
 type session struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	pipe   io.Closer     // below lines
+	init   int           // PID 1 of the cluster
 	lines  *bufio.Reader // of its stdout
 	stdin  io.Closer     // open until closed
 	stderr *buffer
@@ -122,7 +124,7 @@ func launch(t *testing.T, script string, flags ...string) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { read.Close() })
-	s.lines = bufio.NewReader(read)
+	s.lines, s.pipe = bufio.NewReader(read), read
 	s.cmd.Stdout, s.cmd.Stderr = write, s.stderr
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -133,7 +135,12 @@ func launch(t *testing.T, script string, flags ...string) *session {
 		t.Fatal(err)
 	}
 	write.Close()
-	t.Cleanup(func() { s.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		if s.init != 0 && len(s.left()) > 0 {
+			unix.Kill(s.init, unix.SIGKILL)
+		}
+	})
 	return s
 }
 
@@ -165,7 +172,10 @@ const where = "readlink /proc/self/ns/mnt; "
 // wait returns the rest of the script's output and the exit code.
 func (s *session) wait() (string, int) {
 	s.t.Helper()
-	timer := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
+	timer := time.AfterFunc(patience, func() {
+		s.cmd.Process.Kill()
+		s.pipe.Close() // whatever survived that holds the other end
+	})
 	defer timer.Stop()
 	rest, err := io.ReadAll(s.lines)
 	if err != nil {
@@ -192,6 +202,9 @@ func (s *session) record() int {
 	own := namespaces(os.Getpid())
 	s.spaces = make(map[string]bool)
 	list := children[s.cmd.Process.Pid]
+	if len(list) > 0 {
+		s.init = list[0]
+	}
 	for i := 0; i < len(list); i++ {
 		list = append(list, children[list[i]]...)
 		for _, space := range namespaces(list[i]) {
