@@ -100,7 +100,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func steps(c *cluster) []step {
 	return []step{
 		{"3 replicas are used evenly", func(ctx context.Context) (check, error) {
-			return check{more: c.evenly(3)}, sleep(ctx, 5*time.Second)
+			return check{more: c.evenly(3)}, sleep(ctx, 4*time.Second)
 		}},
 		{"scale to 5: the new ones are used", func(ctx context.Context) (check, error) {
 			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=5"); err != nil {
@@ -112,7 +112,7 @@ func steps(c *cluster) []step {
 			return check{more: usedBy(5)}, sleep(ctx, 2*time.Second)
 		}},
 		{"5 replicas are used evenly", func(ctx context.Context) (check, error) {
-			return check{more: c.evenly(5)}, sleep(ctx, 4*time.Second)
+			return check{more: c.evenly(5)}, sleep(ctx, 3*time.Second)
 		}},
 		{"a pod is killed with -9", func(ctx context.Context) (check, error) {
 			p, err := c.anyPod(ctx, "inventory")
@@ -150,14 +150,14 @@ func steps(c *cluster) []step {
 				return check{}, err
 			}
 			c.say("  cut off %s", p.name)
-			if err := sleep(ctx, 10*time.Second); err != nil {
+			if err := sleep(ctx, 7*time.Second); err != nil {
 				return check{}, err
 			}
 			if err := c.devcluster(ctx, "heal", p.name, "-n", namespace); err != nil {
 				return check{}, err
 			}
 			c.say("  healed")
-			if err := sleep(ctx, 3*time.Second); err != nil {
+			if err := sleep(ctx, 2*time.Second); err != nil {
 				return check{}, err
 			}
 			return check{excuses: func(f shop.Failure) bool { return p.was(f.Peer) }, more: usedBy(5)},
@@ -179,7 +179,7 @@ func steps(c *cluster) []step {
 			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=3"); err != nil {
 				return check{}, err
 			}
-			return check{}, sleep(ctx, 6*time.Second)
+			return check{}, sleep(ctx, 4*time.Second)
 		}},
 		{"the operator is stopped, and back", func(ctx context.Context) (check, error) {
 			if err := c.operator(ctx, 0); err != nil {

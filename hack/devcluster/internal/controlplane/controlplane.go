@@ -168,7 +168,41 @@ func (p *Plane) failure() error {
 }
 
 // Start starts a component that was stopped, and wakes one that was paused.
-func (p *Plane) Start(ctx context.Context, name string) error { return p.ask(ctx, name, start) }
+//
+// When the API server was away, the controllers and the scheduler begin anew:
+// in a cluster with leader election they would have lost their leases, and
+// have been restarted. Their watches otherwise come back up to a minute later,
+// and meanwhile a node whose heartbeats they do not see is not ready to them.
+func (p *Plane) Start(ctx context.Context, name string) error {
+	if err := p.ask(ctx, name, start); err != nil || name != "kube-apiserver" {
+		return err
+	}
+	if err := p.answers(ctx); err != nil {
+		return err
+	}
+	return errors.Join(p.ask(ctx, "kube-controller-manager", restart), p.ask(ctx, "kube-scheduler", restart))
+}
+
+// answers waits until the API server is ready.
+func (p *Plane) answers(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(p.Admin())
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the API server: %w", errors.Join(context.Cause(ctx), err))
+		case <-tick.C:
+		}
+	}
+}
 
 // Stop ends a component until Start.
 func (p *Plane) Stop(ctx context.Context, name string) error { return p.ask(ctx, name, stop) }
