@@ -93,21 +93,32 @@ func (p *Plane) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	checks := []func() error{
+	for _, check := range []func() error{
 		func() error { return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error() },
 		func() error {
 			_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 			return err
 		},
 		func() error { return healthy(ctx, "https://127.0.0.1:10259/readyz") },
+	} {
+		if err := p.await(ctx, check); err != nil {
+			return err
+		}
 	}
+	p.mu.Lock()
+	p.ready = true
+	p.mu.Unlock()
+	return nil
+}
+
+// await repeats check until it succeeds.
+func (p *Plane) await(ctx context.Context, check func() error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for len(checks) > 0 {
-		err := checks[0]()
+	for {
+		err := check()
 		if err == nil {
-			checks = checks[1:]
-			continue
+			return nil
 		}
 		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
 			err = fmt.Errorf("the API server does not take the administrator's certificate: %w", err)
@@ -121,10 +132,6 @@ func (p *Plane) Ready(ctx context.Context) error {
 			return err
 		}
 	}
-	p.mu.Lock()
-	p.ready = true
-	p.mu.Unlock()
-	return nil
 }
 
 // healthy asks a component on the loopback interface, whose certificate it made itself.
@@ -189,19 +196,7 @@ func (p *Plane) answers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the API server: %w", errors.Join(context.Cause(ctx), err))
-		case <-tick.C:
-		}
-	}
+	return p.await(ctx, func() error { return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error() })
 }
 
 // Stop ends a component until Start.
