@@ -162,7 +162,7 @@ func TestMemoryFindsWhatIsAnnounced(t *testing.T) {
 	}
 	announcing, stop := context.WithCancel(ctx)
 	go func() {
-		done <- d.Announce(announcing, discovery.Instance{Service: svc, Address: netip.MustParseAddrPort("127.0.0.1:1")})
+		done <- d.Announce(announcing, discovery.Instance{Service: svc, Address: netip.MustParseAddrPort("127.0.0.1:1")}, func() {})
 	}()
 	if s := <-snapshots; len(s.Usable) != 1 {
 		t.Errorf("announced: %+v", s)

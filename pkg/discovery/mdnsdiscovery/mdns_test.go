@@ -61,7 +61,7 @@ func TestInstancesComeAndSayGoodbye(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- d.Announce(ctx, discovery.Instance{Service: svc, Version: "v1", Address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)})
+			done <- d.Announce(ctx, discovery.Instance{Service: svc, Version: "v1", Address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}, func() {})
 		}()
 		return func() {
 			cancel()
@@ -163,11 +163,11 @@ func TestAnnouncementsAreReadAsTheyWereWritten(t *testing.T) {
 }
 
 func TestAListenerThatNobodyCouldReachIsAnError(t *testing.T) {
-	err := New(Options{}).Announce(t.Context(), discovery.Instance{Service: service(t), Address: netip.MustParseAddrPort("192.0.2.1:80")})
+	err := New(Options{}).Announce(t.Context(), discovery.Instance{Service: service(t), Address: netip.MustParseAddrPort("192.0.2.1:80")}, func() {})
 	if err == nil {
 		t.Error("no error")
 	}
-	if err := New(Options{Interface: "nope0"}).Announce(t.Context(), discovery.Instance{}); err == nil {
+	if err := New(Options{Interface: "nope0"}).Announce(t.Context(), discovery.Instance{}, func() {}); err == nil {
 		t.Error("no error for an interface that does not exist")
 	}
 }
