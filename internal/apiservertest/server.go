@@ -13,6 +13,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -105,14 +108,19 @@ func (s *Server) Stop() error {
 // nobody listens any more.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
-	api := s.environment.ControlPlane.GetAPIServer()
-	api.StopTimeout = time.Nanosecond // SIGKILL follows SIGTERM without a pause
-	_ = api.Stop()                    // it says that the process did not stop in time
+	address := s.environment.ControlPlane.GetAPIServer().SecureServing
+	pid, err := childWith("--secure-port=" + address.Port)
+	if err != nil {
+		t.Fatalf("find the API server's process: %v", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("kill the API server: %v", err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var dialer net.Dialer
 	for {
-		conn, err := dialer.DialContext(ctx, "tcp", api.SecureServing.HostPort())
+		conn, err := dialer.DialContext(ctx, "tcp", address.HostPort())
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return
 		}
@@ -125,12 +133,31 @@ func (s *Server) Kill(t testing.TB) {
 	}
 }
 
+// childWith returns the child of this process that has the argument.
+func childWith(argument string) (int, error) {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return 0, err
+	}
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if err != nil {
+			continue // a thread that ended meanwhile
+		}
+		for child := range strings.FieldsSeq(string(children)) {
+			cmdline, err := os.ReadFile(filepath.Join("/proc", child, "cmdline"))
+			if err == nil && slices.Contains(strings.Split(string(cmdline), "\x00"), argument) {
+				return strconv.Atoi(child)
+			}
+		}
+	}
+	return 0, fmt.Errorf("no child has the argument %s", argument)
+}
+
 // Restart starts a killed API server again, on the same data and address.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	api := s.environment.ControlPlane.GetAPIServer()
-	api.StopTimeout = patience
-	if err := api.Start(); err != nil {
+	if err := s.environment.ControlPlane.GetAPIServer().Start(); err != nil {
 		t.Fatalf("start the API server again: %v", err)
 	}
 }

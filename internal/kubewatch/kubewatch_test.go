@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -261,7 +262,7 @@ func testCut(w *world) {
 	states, stop := w.watch(config, kubewatch.Query{})
 	defer stop()
 	states.Await(w, 0, good("a=1 b=1"))
-	for round := range 3 {
+	for round := range 2 {
 		seen := len(states.All())
 		link.Cut()
 		states.Await(w, seen, func(s kubewatch.State) string {
@@ -287,7 +288,11 @@ func testKilled(w *world) {
 	before := states.Await(w, 0, good("a=1"))
 	seen := len(states.All())
 	w.server.Kill(w)
+	killed := time.Now()
 	after := states.Await(w, seen, lost("a=1"))
+	if took := time.Since(killed); took > 2*time.Second {
+		w.Errorf("the loss was known after %v", took)
+	}
 	if !after.Synced.Equal(before.Synced) {
 		w.Errorf("synced became %v, was %v: nobody confirmed the list", after.Synced, before.Synced)
 	}
