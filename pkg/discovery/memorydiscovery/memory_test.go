@@ -28,14 +28,14 @@ func TestConformance(t *testing.T) {
 					return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(1000+n))
 				},
 			}
-			announced := &watchtest.Recorder[discovery.Snapshot]{}
 			for s, numbers := range map[discovery.Service][]int{w.Service: service, w.Other: other} {
 				for _, n := range numbers {
 					announce(t, w, s, w.Address(n))
 				}
+				announced := &watchtest.Recorder[discovery.Snapshot]{}
 				stop := watchtest.Run(t, func(ctx context.Context) error { return w.Discovery.Watch(ctx, s, announced.Set) })
-				announced.Await(t, len(announced.All()), func(snapshot discovery.Snapshot) string {
-					if len(snapshot.Endpoints) < len(numbers) {
+				announced.Await(t, 0, func(snapshot discovery.Snapshot) string {
+					if snapshot.Synced.IsZero() || len(snapshot.Endpoints) < len(numbers) {
 						return "an instance is not announced"
 					}
 					return ""
