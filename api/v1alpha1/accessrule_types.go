@@ -3,7 +3,7 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // AccessRule says who may, or may not, call Services and use Topics of its namespace. Deny beats Allow, and Allow beats
-// the default of the Service.
+// the default of the Service. Not enforced yet: so far a rule only lets callers of other namespaces find what it allows.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=accessrules,singular=accessrule,shortName=xrule,categories=xinhari

@@ -2,7 +2,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ConfigSource is settings, merged from layers, that Services of its namespace read.
+// ConfigSource is settings, merged from layers, that Services of its namespace read. No effect yet: it is validated and
+// stored.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=configsources,singular=configsource,shortName=xcfg,categories=xinhari

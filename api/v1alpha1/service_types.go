@@ -107,15 +107,17 @@ type ServiceSpec struct {
 	Endpoints []ServiceEndpoint `json:"endpoints,omitempty"`
 
 	// identity is how the Service proves who it is. Omitted, certificates last 24h and plaintext is refused.
+	// No effect yet: connections are plaintext.
 	// +optional
 	Identity *ServiceIdentity `json:"identity,omitempty"`
 
 	// access is what happens to calls that no AccessRule speaks of. Omitted, they are denied.
+	// Not enforced yet: every call is let in. Callers of other namespaces may find the Service where it allows by default.
 	// +optional
 	Access *ServiceAccess `json:"access,omitempty"`
 
 	// subscriptions are the names of the Topics of this namespace that the Service consumes; its consumer group is its
-	// name. 1 to 64. Omitted, it consumes none.
+	// name. 1 to 64. Omitted, it consumes none. No effect yet.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -126,11 +128,12 @@ type ServiceSpec struct {
 	Subscriptions []string `json:"subscriptions,omitempty"`
 
 	// traffic is how callers of the Service choose among its instances, wait and retry. Omitted, all its defaults hold.
+	// So far timeout and the policies RoundRobin and Random have an effect; every other policy is RoundRobin.
 	// +optional
 	Traffic *ServiceTraffic `json:"traffic,omitempty"`
 
 	// config are the names of the ConfigSources of this namespace that the Service reads; later ones override earlier
-	// ones. 1 to 16. Omitted, it reads none.
+	// ones. 1 to 16. Omitted, it reads none. No effect yet.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -199,6 +202,7 @@ type ServiceVersion struct {
 	Selector Labels `json:"selector,omitempty"`
 
 	// weight is the version's share of calls, relative to the other versions' weights. 0 to 1000; 0 is no calls.
+	// No effect yet: every instance of a version has the same share.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000

@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Topic is a named flow of messages that Services publish and consume.
+// Topic is a named flow of messages that Services publish and consume. No effect yet: it is validated and stored.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=topics,singular=topic,shortName=xtopic,categories=xinhari

@@ -32,7 +32,18 @@ func (c *benchConn) NewSubConn(addrs []resolver.Address, o balancer.NewSubConnOp
 	return s, nil
 }
 
-func (c *benchConn) UpdateState(s balancer.State)            { c.state = s }
+func (c *benchConn) UpdateState(s balancer.State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = s
+}
+
+func (c *benchConn) current() balancer.State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
 func (c *benchConn) ResolveNow(resolver.ResolveNowOptions)   {}
 func (c *benchConn) MetricsRecorder() estats.MetricsRecorder { return benchRecorder{} }
 
@@ -90,8 +101,8 @@ func BenchmarkChange(b *testing.B) {
 					s.set(connectivity.Connecting)
 					s.set(connectivity.Ready)
 				}
-				if cc.state.ConnectivityState != connectivity.Ready {
-					b.Fatalf("state %v", cc.state.ConnectivityState)
+				if cc.current().ConnectivityState != connectivity.Ready {
+					b.Fatalf("state %v", cc.current().ConnectivityState)
 				}
 				return cc, lb
 			}
@@ -141,10 +152,10 @@ func BenchmarkPick(b *testing.B) {
 				s.set(connectivity.Connecting)
 				s.set(connectivity.Ready)
 			}
-			info := balancer.PickInfo{Ctx: context.Background()}
+			info, picker := balancer.PickInfo{Ctx: context.Background()}, cc.current().Picker
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := cc.state.Picker.Pick(info); err != nil {
+				if _, err := picker.Pick(info); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -191,7 +191,7 @@ func (d *Discovery) Watch(ctx context.Context, service Service, set func(Snapsho
 			set(s)
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what a driver says when its context ends is no news
 		}
 		if err == nil {
 			err = errors.New("the watch ended")
@@ -214,11 +214,13 @@ func (d *Discovery) Watch(ctx context.Context, service Service, set func(Snapsho
 }
 
 // Announce makes the instance known until ctx ends, where the driver needs to
-// be told of instances; where it does not it waits for ctx.
-func (d *Discovery) Announce(ctx context.Context, i Instance) error {
+// be told of instances, and calls known once others can find it. Where the
+// driver finds instances by itself it calls known at once and waits for ctx.
+func (d *Discovery) Announce(ctx context.Context, i Instance, known func()) error {
 	if a, ok := d.driver.(Announcer); ok {
-		return a.Announce(ctx, i)
+		return a.Announce(ctx, i, known)
 	}
+	known()
 	<-ctx.Done()
 	return nil
 }

@@ -27,9 +27,10 @@ type Lister interface {
 
 // Announcer is a Driver that has to be told of instances.
 type Announcer interface {
-	// Announce makes the instance known until ctx ends, then takes it back
-	// and returns nil. An error says why it could not be made known at all.
-	Announce(ctx context.Context, i Instance) error
+	// Announce makes the instance known, calls known once it is, and when ctx
+	// ends takes it back and returns nil. An error says why it could not be
+	// made known at all.
+	Announce(ctx context.Context, i Instance, known func()) error
 }
 
 // Instance is what a process announces of itself.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,10 +33,12 @@ func (f *fallback) Name() string {
 func (f *fallback) Watch(ctx context.Context, service Service, set func(Snapshot)) error {
 	var mu sync.Mutex
 	known := make([]Snapshot, len(f.sources))
+	for i, source := range f.sources {
+		known[i].Source = source.Name()
+	}
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	for i, source := range f.sources {
-		known[i].Source = source.Name()
 		watches.Go(func() {
 			_ = source.Watch(ctx, service, func(s Snapshot) {
 				mu.Lock()
@@ -96,14 +99,21 @@ func (f *fallback) List(ctx context.Context) ([]Service, error) {
 	return slices.Compact(all), nil
 }
 
-func (f *fallback) Announce(ctx context.Context, i Instance) error {
+func (f *fallback) Announce(ctx context.Context, i Instance, known func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make([]error, len(f.sources))
+	var left atomic.Int64
+	left.Store(int64(len(f.sources)))
+	one := func() {
+		if left.Add(-1) == 0 {
+			known()
+		}
+	}
 	var announcing sync.WaitGroup
 	for n, s := range f.sources {
 		announcing.Go(func() {
-			if errs[n] = s.Announce(ctx, i); errs[n] != nil {
+			if errs[n] = s.Announce(ctx, i, one); errs[n] != nil {
 				cancel()
 			}
 		})

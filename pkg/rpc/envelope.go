@@ -24,23 +24,24 @@ type envelope struct {
 	grpcDecode func(any) error
 	decode     func(any) error
 
-	// malformed is the codec's error. grpc-go would make it Internal, as if
-	// it were the server's fault.
+	// malformed is the codec's error. grpc-go is not told: it would answer
+	// Internal at once, as if it were the server's fault.
 	malformed error
 }
 
 // envelopes recycles the envelopes of unary calls.
+//
+//nolint:gochecknoglobals // a pool holds no state, and envelopes fit every server
 var envelopes = sync.Pool{New: func() any {
 	e := &envelope{}
 	e.decode = func(v any) error {
 		e.message = v
 		err := e.grpcDecode(e)
 		e.message = nil
-		if e.malformed != nil {
-			err = status.Error(codes.InvalidArgument, "the request cannot be decoded: "+e.malformed.Error())
-			e.malformed = nil
+		if err != nil {
+			return err
 		}
-		return err
+		return e.takeMalformed()
 	}
 	return e
 }}
@@ -49,6 +50,16 @@ var envelopes = sync.Pool{New: func() any {
 func (e *envelope) release() {
 	e.codec, e.message, e.grpcDecode = nil, nil, nil
 	envelopes.Put(e)
+}
+
+// takeMalformed returns, once, what was wrong with the last message received.
+func (e *envelope) takeMalformed() error {
+	if e.malformed == nil {
+		return nil
+	}
+	err := e.malformed
+	e.malformed = nil
+	return status.Error(codes.InvalidArgument, "the message cannot be decoded: "+err.Error())
 }
 
 // envelopeCodec is the codec that grpc-go sees.
@@ -75,5 +86,5 @@ func (envelopeCodec) Unmarshal(data mem.BufferSlice, v any) error {
 		return fmt.Errorf("rpc: a %T reached its handler without a codec", v)
 	}
 	e.malformed = e.codec.Unmarshal(data, e.message)
-	return e.malformed
+	return nil
 }

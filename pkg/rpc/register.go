@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // Registrar is where services are registered: a Server, or what embeds one.
@@ -140,10 +138,10 @@ func (s *serverStream) RecvMsg(m any) error {
 	s.recv.message = m
 	err := s.ServerStream.RecvMsg(&s.recv)
 	s.recv.message = nil
-	if s.recv.malformed != nil {
-		return status.Error(codes.InvalidArgument, "the message cannot be decoded: "+s.recv.malformed.Error())
+	if err != nil {
+		return err
 	}
-	return err
+	return s.recv.takeMalformed()
 }
 
 // contentSubtype is what the caller of an RPC put behind application/grpc+.

@@ -237,13 +237,22 @@ func (s *Service) start(ctx context.Context) error {
 			s.fail(fmt.Errorf("xinhari: serve: %w", err))
 		}
 	})
+	known, unknown := make(chan struct{}), make(chan error, 1)
 	running.Go(func() {
 		i := discovery.Instance{Service: s.settings.service, Version: s.settings.Version, Address: addr}
-		if err := s.sources.discovery.Announce(background, i); err != nil {
-			s.fail(fmt.Errorf("xinhari: %w", err))
+		if err := s.sources.discovery.Announce(background, i, func() { close(known) }); err != nil {
+			unknown <- err
+			s.fail(fmt.Errorf("xinhari: announce: %w", err))
 		}
 	})
 	s.started = func() { cancel(); running.Wait() }
+	select {
+	case <-known:
+	case err := <-unknown:
+		return fmt.Errorf("xinhari: announce: %w", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	s.logger.Info("serving", "address", lis.Addr().String())
 	return nil
 }

@@ -173,7 +173,7 @@ func (d *driver) browse(ctx context.Context, tell func(c *cache, changed, quiet 
 }
 
 // Announce implements discovery.Announcer.
-func (d *driver) Announce(ctx context.Context, i discovery.Instance) error {
+func (d *driver) Announce(ctx context.Context, i discovery.Instance, known func()) error {
 	s, err := open(d.options.Interface)
 	if err != nil {
 		return err
@@ -209,6 +209,7 @@ func (d *driver) Announce(ctx context.Context, i discovery.Instance) error {
 		return fmt.Errorf("mDNS announcement: %w", err)
 	}
 	defer func() { _ = s.send(goodbye) }()
+	known()
 	for {
 		select {
 		case <-ctx.Done():

@@ -53,13 +53,14 @@ func (d *driver) Watch(ctx context.Context, service discovery.Service, set func(
 	}
 }
 
-func (d *driver) Announce(ctx context.Context, i discovery.Instance) error {
+func (d *driver) Announce(ctx context.Context, i discovery.Instance, known func()) error {
 	d.mu.Lock()
 	id := d.next
 	d.next++
 	d.instances[id] = i
 	d.notify()
 	d.mu.Unlock()
+	known()
 	<-ctx.Done()
 	d.mu.Lock()
 	delete(d.instances, id)

@@ -7,6 +7,14 @@
 // Pods go on while the API server is away; the API learns of what happened
 // when it is back. Pods end with the agent: it keeps no state across its own
 // end.
+//
+// What it does not do is refused by name in an event: sidecar containers,
+// containers with input, hostPID and hostIPC, hostPort, privileged containers,
+// sysctls, devices, and volumes but configMap, secret, projected, downwardAPI
+// and emptyDir. What it knows and does otherwise: requests and limits are not
+// enforced, a pod's services are not in its environment but for the API
+// server, images are not pulled, ephemeral containers are not started, and
+// where the cluster was started without root, all run as its one user.
 package node
 
 import (
@@ -223,7 +231,7 @@ func (a *Agent) facts(address netip.Addr) pod.Facts {
 		NodeName:    a.o.Name,
 		HostIP:      a.o.Network.Gateway(),
 		PodIP:       address,
-		Allocatable: capacity(),
+		Allocatable: capacity(1),
 	}
 }
 

@@ -85,6 +85,9 @@ func TestDeployment(t *testing.T) {
 	if token := answer(first.Status.PodIP, "/file?path=/var/run/secrets/kubernetes.io/serviceaccount/token"); strings.Count(token, ".") != 2 {
 		t.Errorf("the token is %q", token)
 	}
+	if got := answer(first.Status.PodIP, "/file?path=/etc/web/color"); got != "red" {
+		t.Errorf("the file of a volume is %q", got)
+	}
 	settings.Data["color"] = "blue"
 	if _, err := api.ConfigMaps("default").Update(ctx, settings, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
@@ -191,6 +194,7 @@ func webSpec() corev1.PodSpec {
 			},
 			VolumeMounts: []corev1.VolumeMount{
 				{Name: "settings", MountPath: "/settings"},
+				{Name: "settings", MountPath: "/etc/web/color", SubPath: "color"},
 				{Name: "scratch", MountPath: "/usr/share/scratch/here"},
 			},
 		}},

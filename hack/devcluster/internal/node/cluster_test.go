@@ -138,7 +138,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	binaries := os.Getenv(binariesVariable)
 	if binaries == "" {
-		t.Skipf("%s is not set: it names the folder with kube-apiserver and the others", binariesVariable)
+		t.Fatalf("%s is not set: it names the folder with kube-apiserver and the others, which `devcluster assets DIR` makes (make test does)", binariesVariable)
 	}
 	c := &cluster{t: t, dir: t.TempDir(), binaries: binaries, ca: newAuthority(t)}
 	var err error
@@ -216,6 +216,7 @@ func (c *cluster) config(user string) *rest.Config {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	config.QPS = -1
 	return config
 }
 
@@ -288,7 +289,39 @@ func (c *cluster) startAgent() {
 		if err := <-done; err != nil {
 			c.t.Error(err)
 		}
+		c.checkNothingIsLeft()
 	})
+}
+
+// checkNothingIsLeft looks for what pods may leave behind after the agent's end.
+func (c *cluster) checkNothingIsLeft() {
+	pods, err := os.ReadDir(filepath.Join(c.dir, "node", "pods"))
+	if err != nil || len(pods) > 0 {
+		c.t.Errorf("folders of pods are left: %v, %v", pods, err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || strings.Contains(string(mounts), c.dir) {
+		c.t.Errorf("mounts are left, %v:\n%s", err, mounts)
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		c.t.Error(err)
+	}
+	for _, link := range links {
+		if strings.HasPrefix(link.Name, "pod") {
+			c.t.Errorf("link %s is left", link.Name)
+		}
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		c.t.Error(err)
+	}
+	for _, process := range processes {
+		line, _ := os.ReadFile(process)
+		if name, _, _ := strings.Cut(string(line), "\x00"); name == "/web" || name == "sh" {
+			c.t.Errorf("process %s is left: %q", process, line)
+		}
+	}
 }
 
 // eventually waits until check is nil.

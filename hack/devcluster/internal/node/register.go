@@ -115,8 +115,8 @@ func (a *Agent) node() *corev1.Node {
 			},
 		},
 		Status: corev1.NodeStatus{
-			Capacity:    capacity(),
-			Allocatable: capacity(),
+			Capacity:    capacity(overcommit),
+			Allocatable: capacity(overcommit),
 			// No host name: the API server would look for the kubelet by it first.
 			Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}},
 			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: kubelet.Port}},
@@ -138,19 +138,21 @@ func (a *Agent) node() *corev1.Node {
 	}
 }
 
-// capacity is what the scheduler may give away. The host's processors are
-// counted many times over: requests are wishes here, and a laptop's few
-// processors are no reason to leave a pod unscheduled.
-func capacity() corev1.ResourceList {
-	const overcommit = 16
+// overcommit is how many times over the scheduler may give the host away:
+// requests are wishes here, and a laptop's few processors are no reason to
+// leave a pod unscheduled.
+const overcommit = 16
+
+// capacity is what the host has, that many times.
+func capacity(times int64) corev1.ResourceList {
 	var info unix.Sysinfo_t
 	memory := int64(8 << 30)
 	if err := unix.Sysinfo(&info); err == nil {
 		memory = int64(info.Totalram) * int64(info.Unit)
 	}
 	return corev1.ResourceList{
-		corev1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU()*overcommit), resource.DecimalSI),
-		corev1.ResourceMemory:           *resource.NewQuantity(memory*overcommit, resource.BinarySI),
+		corev1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU())*times, resource.DecimalSI),
+		corev1.ResourceMemory:           *resource.NewQuantity(memory*times, resource.BinarySI),
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(1<<40, resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(250, resource.DecimalSI),
 	}

@@ -166,6 +166,9 @@ func (w *worker) live(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
+	if ctx.Err() != nil {
+		return
+	}
 	objects := w.agent.objects.use(p)
 	defer objects.release()
 	sources := volume.Sources{

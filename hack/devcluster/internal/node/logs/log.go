@@ -62,6 +62,8 @@ func (l *Log) Close() error {
 // Remove closes the log and removes its files.
 func (l *Log) Remove() {
 	l.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, number := range []int{l.number - 1, l.number} {
 		os.Remove(l.name(number))
 	}

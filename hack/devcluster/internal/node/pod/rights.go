@@ -51,6 +51,12 @@ func RightsOf(pod *corev1.Pod, c *corev1.Container, capabilities []string) (Righ
 	return r, nil
 }
 
+// AsksForUser reports whether the pod names the user of the container.
+func AsksForUser(pod *corev1.Pod, c *corev1.Container) bool {
+	return pod.Spec.SecurityContext != nil && pod.Spec.SecurityContext.RunAsUser != nil ||
+		c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil
+}
+
 func (r *Rights) identity(user, group *int64) {
 	if user != nil {
 		r.UID = int(*user)

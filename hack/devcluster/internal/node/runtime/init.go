@@ -92,6 +92,10 @@ func dropRights(spec *Spec) error {
 	if err := keepCapabilities(spec.Capabilities); err != nil {
 		return err
 	}
+	// What is opened anew through /dev/stdout is checked against its owner.
+	for _, fd := range []int{1, 2} {
+		_ = unix.Fchown(fd, spec.UID, spec.GID)
+	}
 	if err := setCredentials(spec); err != nil {
 		return err
 	}
