@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -60,6 +61,7 @@ func NewClient(config *rest.Config, gv schema.GroupVersion, add func(*runtime.Sc
 	if c.UserAgent == "" {
 		c.UserAgent = "xinhari-runtime"
 	}
+	c.Wrap(func(next http.RoundTripper) http.RoundTripper { return outspoken{next} })
 	client, err := rest.RESTClientFor(c)
 	if err != nil {
 		return nil, err

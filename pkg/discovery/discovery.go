@@ -173,6 +173,7 @@ const (
 // then returns nil.
 func (d *Discovery) Watch(ctx context.Context, service Service, set func(Snapshot)) error {
 	last := Snapshot{Source: d.driver.Name()}
+	set(last) // who is being asked, for the reason of those who cannot wait
 	retry := firstRetry
 	for {
 		err := d.driver.Watch(ctx, service, func(s Snapshot) {

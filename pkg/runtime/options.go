@@ -110,7 +110,7 @@ func decide(name string, o Options, getenv func(string) string) (settings, error
 	}
 	o.Namespace = first(o.Namespace, getenv("XINHARI_NAMESPACE"))
 	if o.Namespace == "" {
-		if o.Namespace, err = profile.namespace(); err != nil {
+		if o.Namespace, err = profile.namespace(getenv); err != nil {
 			return settings{}, err
 		}
 	}

@@ -68,9 +68,12 @@ func (p Profile) adminAddress() string {
 	return off
 }
 
-func (p Profile) namespace() (string, error) {
+func (p Profile) namespace(getenv func(string) string) (string, error) {
 	if p != Kubernetes {
 		return "default", nil
+	}
+	if getenv("KUBERNETES_SERVICE_HOST") == "" {
+		return "", noCluster(rest.ErrNotInCluster)
 	}
 	data, err := os.ReadFile(accountFolder + "/namespace")
 	if err != nil {

@@ -5,14 +5,14 @@
 package envtest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/xinhari/xinhari/internal/apiservertest"
 )
 
 // admin is a client configuration with all rights on the API server that TestMain started.
@@ -23,11 +23,6 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	assets := os.Getenv("KUBEBUILDER_ASSETS")
-	if _, err := os.Stat(filepath.Join(assets, "kube-apiserver")); assets == "" || err != nil {
-		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS names no folder with kube-apiserver: run `make assets` and set it to the absolute path of bin/assets")
-		return 1
-	}
 	dir, err := os.MkdirTemp("", "xinhari-envtest-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,21 +36,18 @@ func run(m *testing.M) int {
 		return 1
 	}
 
-	env := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd")},
-		ErrorIfCRDPathMissing: true,
-		BinaryAssetsDirectory: assets,
-	}
-	args := env.ControlPlane.GetAPIServer().Configure()
-	args.Set("audit-policy-file", policy)
-	args.Set("audit-log-path", auditLog)
-	if admin, err = env.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "starting the API server: %v\n", errors.Join(err, env.Stop()))
+	server, err := apiservertest.Open(apiservertest.Options{
+		CRDs:  filepath.Join("..", "..", "config", "crd"),
+		Flags: map[string]string{"audit-policy-file": policy, "audit-log-path": auditLog},
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	admin = server.Admin
 	code := m.Run()
-	if err := env.Stop(); err != nil {
-		fmt.Fprintf(os.Stderr, "stopping the API server: %v\n", err)
+	if err := server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return code

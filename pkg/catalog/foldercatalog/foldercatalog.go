@@ -94,7 +94,8 @@ func (d *driver) read() ([sha256.Size]byte, catalog.State) {
 	defer d.mu.Unlock()
 	switch {
 	case err != nil:
-		d.err = err
+		// What is read next is news, even if it is what was read before.
+		d.digest, d.err = [sha256.Size]byte{}, err
 	case digest != d.digest || d.synced.IsZero():
 		objects, err := parseFiles(files, d.namespace)
 		d.digest, d.err = digest, err

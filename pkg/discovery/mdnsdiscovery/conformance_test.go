@@ -1,0 +1,44 @@
+package mdnsdiscovery_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/xinhari/xinhari/internal/watchtest"
+	"github.com/xinhari/xinhari/pkg/discovery"
+	"github.com/xinhari/xinhari/pkg/discovery/discoverytest"
+	"github.com/xinhari/xinhari/pkg/discovery/mdnsdiscovery"
+)
+
+func TestConformance(t *testing.T) {
+	announce := func(t testing.TB, w *discoverytest.World, s discovery.Service, a netip.AddrPort) (remove func()) {
+		return watchtest.Run(t, func(ctx context.Context) error {
+			return w.Discovery.Announce(ctx, discovery.Instance{Service: s, Address: a})
+		})
+	}
+	discoverytest.Run(t, discoverytest.Driver{
+		Open: func(t testing.TB, service, other []int) *discoverytest.World {
+			// The loopback interface is shared with whatever else runs.
+			id := fmt.Sprintf("%x", rand.Uint64())
+			w := &discoverytest.World{
+				Discovery: mdnsdiscovery.New(mdnsdiscovery.Options{}),
+				Service:   discovery.Service{Namespace: "shop", Name: "inventory-" + id},
+				Same:      discovery.Service{Namespace: "finance", Name: "inventory-" + id},
+				Other:     discovery.Service{Namespace: "shop", Name: "orders-" + id},
+				Address: func(n int) netip.AddrPort {
+					return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(1000+n))
+				},
+			}
+			for s, numbers := range map[discovery.Service][]int{w.Service: service, w.Other: other} {
+				for _, n := range numbers {
+					announce(t, w, s, w.Address(n))
+				}
+			}
+			return w
+		},
+		Add: announce,
+	})
+}
