@@ -51,7 +51,11 @@ func play(t *testing.T, for_ time.Duration, steps ...func(func(discovery.Snapsho
 		driver := &script{steps: steps}
 		ctx, cancel := context.WithTimeout(t.Context(), for_)
 		defer cancel()
-		if err := discovery.New(driver, discovery.Options{}).Watch(ctx, svc, func(s discovery.Snapshot) { snapshots = append(snapshots, s) }); err != nil {
+		if err := discovery.New(driver, discovery.Options{}).Watch(ctx, svc, func(s discovery.Snapshot) {
+			if !s.Synced.IsZero() {
+				snapshots = append(snapshots, s)
+			}
+		}); err != nil {
 			t.Error(err)
 		}
 		asked = driver.asked
@@ -157,6 +161,9 @@ func TestMemoryFindsWhatIsAnnounced(t *testing.T) {
 	snapshots := make(chan discovery.Snapshot, 10)
 	done := make(chan error, 2)
 	go func() { done <- d.Watch(ctx, svc, func(s discovery.Snapshot) { snapshots <- s }) }()
+	if s := <-snapshots; s.Source != "memory" || !s.Synced.IsZero() {
+		t.Errorf("before anything is known: %+v", s)
+	}
 	if s := <-snapshots; s.Known || s.Synced.IsZero() {
 		t.Errorf("at first: %+v", s)
 	}

@@ -16,7 +16,7 @@ import (
 func TestConformance(t *testing.T) {
 	announce := func(t testing.TB, w *discoverytest.World, s discovery.Service, a netip.AddrPort) (remove func()) {
 		return watchtest.Run(t, func(ctx context.Context) error {
-			return w.Discovery.Announce(ctx, discovery.Instance{Service: s, Address: a})
+			return w.Discovery.Announce(ctx, discovery.Instance{Service: s, Address: a}, func() {})
 		})
 	}
 	discoverytest.Run(t, discoverytest.Driver{
