@@ -55,9 +55,10 @@ func (o *options) print(value any, header []string, rows [][]string) error {
 		return err
 	}
 	w := tabwriter.NewWriter(o.out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, strings.Join(header, "\t"))
-	for _, r := range rows {
-		fmt.Fprintln(w, strings.Join(r, "\t"))
+	for _, r := range append([][]string{header}, rows...) {
+		if _, err := fmt.Fprintln(w, strings.Join(r, "\t")); err != nil {
+			return err
+		}
 	}
 	return w.Flush()
 }

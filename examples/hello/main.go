@@ -9,26 +9,26 @@ import (
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
 
-type HelloRequest struct {
+type Request struct {
 	Name string `json:"name"`
 }
-
-type HelloResponse struct {
+type Response struct {
 	Message string `json:"message"`
+}
+
+func hello(_ context.Context, r *Request) (*Response, error) {
+	return &Response{Message: "Hello " + r.Name}, nil
 }
 
 func main() {
 	svc, err := xinhari.New("hello", xinhari.Options{})
-	if err != nil {
-		log.Fatal(err)
+	if err == nil {
+		err = rpc.Handle(svc, "Greeter/Hello", hello)
 	}
-	err = rpc.Handle(svc, "Greeter/Hello", func(ctx context.Context, req *HelloRequest) (*HelloResponse, error) {
-		return &HelloResponse{Message: "Hello " + req.Name}, nil
-	})
-	if err != nil {
-		log.Fatal(err)
+	if err == nil {
+		err = svc.Run(context.Background())
 	}
-	if err := svc.Run(context.Background()); err != nil {
+	if err != nil {
 		log.Fatal(err)
 	}
 }

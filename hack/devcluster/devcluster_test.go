@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,10 +24,18 @@ import (
 // binaryEnv is the environment variable with the path of a built binary; without it one is built.
 const binaryEnv = "DEVCLUSTER_BINARY"
 
+// kubernetes is the version that the binary is built from.
+const kubernetes = "v1.36.3"
+
 // patience is how long anything here may take on a busy machine.
 const patience = 2 * time.Minute
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == webName {
+		os.Exit(web(os.Args[1:]))
+	}
+	os.Exit(testMain(m))
+}
 
 func testMain(m *testing.M) int {
 	if os.Getenv(binaryEnv) == "" {
@@ -37,7 +46,7 @@ func testMain(m *testing.M) int {
 		}
 		defer os.RemoveAll(dir)
 		binary := filepath.Join(dir, "devcluster")
-		build := exec.Command("go", "build", "-o", binary, ".")
+		build := exec.Command("go", "build", "-ldflags", "-X k8s.io/component-base/version.gitVersion="+kubernetes, "-o", binary, ".")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build devcluster:", err)
@@ -52,12 +61,15 @@ func testMain(m *testing.M) int {
 type session struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	pipe   io.Closer     // below lines
+	init   int           // PID 1 of the cluster
 	lines  *bufio.Reader // of its stdout
 	stdin  io.Closer     // open until closed
 	stderr *buffer
 	before world
 	temp   string
-	mnt    string // the mount namespace of the command
+	mnt    string          // the mount namespace of the command
+	spaces map[string]bool // namespaces of all processes of the cluster
 }
 
 // world is what a cluster must not change outside.
@@ -105,14 +117,14 @@ func launch(t *testing.T, script string, flags ...string) *session {
 	t.Helper()
 	args := append(append([]string{"run"}, flags...), "--", "sh", "-c", script)
 	s := &session{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), stderr: new(buffer), temp: t.TempDir()}
-	s.cmd.Env = append(os.Environ(), "TMPDIR="+s.temp)
+	s.cmd.Env = append(os.Environ(), "TMPDIR="+s.temp, "HOME="+s.temp)
 	s.before = look(t, s.temp)
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { read.Close() })
-	s.lines = bufio.NewReader(read)
+	s.lines, s.pipe = bufio.NewReader(read), read
 	s.cmd.Stdout, s.cmd.Stderr = write, s.stderr
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -123,7 +135,12 @@ func launch(t *testing.T, script string, flags ...string) *session {
 		t.Fatal(err)
 	}
 	write.Close()
-	t.Cleanup(func() { s.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		if s.init != 0 && len(s.left()) > 0 {
+			unix.Kill(s.init, unix.SIGKILL)
+		}
+	})
 	return s
 }
 
@@ -139,13 +156,14 @@ func (s *session) line() string {
 	return strings.TrimSpace(line)
 }
 
-// inside waits for the script to print the mount namespace that it is in, from then on gone checks that.
+// inside waits for the script to print the mount namespace that it is in, and records what is there.
 func (s *session) inside() {
 	s.t.Helper()
 	s.mnt = s.line()
 	if !strings.HasPrefix(s.mnt, "mnt:[") {
 		s.t.Fatalf("want the mount namespace, got %q", s.mnt)
 	}
+	s.record()
 }
 
 // where is a script's first line for inside.
@@ -154,7 +172,10 @@ const where = "readlink /proc/self/ns/mnt; "
 // wait returns the rest of the script's output and the exit code.
 func (s *session) wait() (string, int) {
 	s.t.Helper()
-	timer := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
+	timer := time.AfterFunc(patience, func() {
+		s.cmd.Process.Kill()
+		s.pipe.Close() // whatever survived that holds the other end
+	})
 	defer timer.Stop()
 	rest, err := io.ReadAll(s.lines)
 	if err != nil {
@@ -166,17 +187,48 @@ func (s *session) wait() (string, int) {
 	return string(rest), s.cmd.ProcessState.ExitCode()
 }
 
+// record notes the namespaces of all that runs in the cluster now, for gone, and returns the number of processes.
+func (s *session) record() int {
+	s.t.Helper()
+	children := make(map[int][]int)
+	for _, p := range processes(s.t) {
+		text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p), "stat"))
+		fields := strings.Fields(string(text[max(0, bytes.LastIndexByte(text, ')')):]))
+		if len(fields) > 2 {
+			parent, _ := strconv.Atoi(fields[2])
+			children[parent] = append(children[parent], p)
+		}
+	}
+	own := namespaces(os.Getpid())
+	s.spaces = make(map[string]bool)
+	list := children[s.cmd.Process.Pid]
+	if len(list) > 0 {
+		s.init = list[0]
+	}
+	for i := 0; i < len(list); i++ {
+		list = append(list, children[list[i]]...)
+		for _, space := range namespaces(list[i]) {
+			if !slices.Contains(own, space) {
+				s.spaces[space] = true
+			}
+		}
+	}
+	if len(list) > 0 && len(s.spaces) < 5 {
+		s.t.Fatalf("namespaces of the cluster = %v", s.spaces)
+	}
+	return len(list)
+}
+
 // gone fails the test unless nothing of the cluster is left.
 func (s *session) gone() {
 	s.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		left := members(s.t, s.mnt)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		left := s.left()
 		if len(left) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("left in the cluster's namespace: %q", left)
+			s.t.Fatalf("left in the cluster's namespaces: %q", left)
 		}
 		// There is no event for the end of someone else's processes.
 		time.Sleep(10 * time.Millisecond)
@@ -186,18 +238,40 @@ func (s *session) gone() {
 	}
 }
 
-// members are the command lines of the processes in a mount namespace.
-func members(t *testing.T, mnt string) []string {
+// left are the command lines of the processes in the cluster's namespaces.
+func (s *session) left() []string {
+	s.t.Helper()
+	var list []string
+	for _, p := range processes(s.t) {
+		if slices.ContainsFunc(namespaces(p), func(space string) bool { return s.spaces[space] }) {
+			line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p), "cmdline"))
+			list = append(list, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return list
+}
+
+func processes(t *testing.T) []int {
 	t.Helper()
-	links, err := filepath.Glob("/proc/[0-9]*/ns/mnt")
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var list []int
+	for _, dir := range dirs {
+		if p, err := strconv.Atoi(filepath.Base(dir)); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// namespaces returns those of a process, or none when it has ended.
+func namespaces(pid int) []string {
 	var list []string
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && target == mnt {
-			line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "..", "cmdline"))
-			list = append(list, strings.ReplaceAll(string(line), "\x00", " "))
+	for _, kind := range []string{"user", "pid", "mnt", "net", "uts", "ipc"} {
+		if space, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns", kind)); err == nil {
+			list = append(list, space)
 		}
 	}
 	return list
@@ -206,18 +280,11 @@ func members(t *testing.T, mnt string) []string {
 // pid returns the process that a name of this binary runs under, in the session's mount namespace.
 func (s *session) pid(name string) int {
 	s.t.Helper()
-	links, _ := filepath.Glob("/proc/[0-9]*/ns/mnt")
-	for _, link := range links {
-		dir := filepath.Join(filepath.Dir(link), "..")
-		target, _ := os.Readlink(link)
-		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+	for _, p := range processes(s.t) {
+		line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p), "cmdline"))
 		first, _, _ := strings.Cut(string(line), "\x00")
-		if target == s.mnt && filepath.Base(first) == name {
-			pid, err := strconv.Atoi(filepath.Base(dir))
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			return pid
+		if filepath.Base(first) == name && slices.Contains(namespaces(p), s.mnt) {
+			return p
 		}
 	}
 	s.t.Fatalf("no process %s in the cluster", name)
@@ -230,7 +297,7 @@ func TestRun(t *testing.T) {
 	s := launch(t, where+`
 		kubectl get namespace default --output=name
 		kubectl get serviceaccount default --output=name
-		kubectl version --output=json | grep -c v1.36.3
+		kubectl version --output=json | grep -c `+kubernetes+`
 		kubectl auth can-i '*' '*'
 		pwd
 		ls / | grep -c '^devcluster$'
@@ -256,15 +323,16 @@ func TestRun(t *testing.T) {
 func TestKilled(t *testing.T) {
 	for _, victim := range []string{"outer process", "devcluster-supervisor", "devcluster-init"} {
 		t.Run(victim, func(t *testing.T) {
-			// The second sleeper has left the command's process group and session.
-			s := launch(t, `setsid sleep 1000 & `+where+`exec sleep 1000`)
+			// The sleeper has left the command's process group and session; the pod is in namespaces of its own.
+			s := launch(t, `setsid sleep 1000 & kubectl create deployment web --image=xinhari.local/web:dev >/dev/null
+				kubectl rollout status deployment/web >/dev/null; `+where+`exec sleep 1000`, "--images", images(t))
 			s.inside()
 			pid := s.cmd.Process.Pid
 			if victim != "outer process" {
 				pid = s.pid(victim)
 			}
-			if len(members(t, s.mnt)) < 7 {
-				t.Fatalf("members = %q: not a whole cluster", members(t, s.mnt))
+			if n := s.record(); n < 9 || !slices.ContainsFunc(s.left(), func(line string) bool { return strings.Contains(line, "web") }) {
+				t.Fatalf("%d processes, %q: not a whole cluster", n, s.left())
 			}
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -357,6 +425,28 @@ func TestComponents(t *testing.T) {
 	want := "refused\nnamespace/default\nsilent\nnamespace/default\nunknown\n"
 	if got, ok := strings.CutPrefix(out, want); !ok || code != 0 {
 		t.Errorf("output %q, exit code %d, want %q and the number of starts\n%s", got, code, want, s.stderr)
+	}
+}
+
+func TestPods(t *testing.T) {
+	s := launch(t, `
+		kubectl create deployment web --image=xinhari.local/web:dev --port=8080 >/dev/null
+		kubectl expose deployment web --port=80 --target-port=8080 >/dev/null
+		kubectl rollout status deployment/web --timeout=60s | tail -1
+		pod=$(kubectl get pods --output=jsonpath='{.items[0].metadata.name}')
+		addr=$(kubectl get pods --output=jsonpath='{.items[0].status.podIP}')
+		until web get http://web/ 2>/dev/null; do sleep 0.1; done
+		devcluster cut $pod
+		web get http://$addr:8080/ 2>/dev/null || echo cut off
+		devcluster heal $addr
+		until web get http://$addr:8080/ 2>/dev/null; do sleep 0.1; done
+		devcluster cut nobody 2>&1 | grep -o 'not found'
+		kubectl exec $pod -- /bin/sh -c 'echo in the pod'
+		kubectl logs $pod`, "--images", images(t))
+	out, code := s.wait()
+	want := "deployment \"web\" successfully rolled out\nhello\ncut off\nhello\nnot found\nin the pod\nserving\n"
+	if diff := cmp.Diff(want, out); diff != "" || code != 0 {
+		t.Errorf("exit code %d, output (-want +got):\n%s\n%s", code, diff, s.stderr)
 	}
 }
 

@@ -190,7 +190,7 @@ func (d *Discovery) Watch(ctx context.Context, service Service, set func(Snapsho
 			set(s)
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what a driver says when its context ends is no news
 		}
 		if err == nil {
 			err = errors.New("the watch ended")

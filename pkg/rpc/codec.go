@@ -22,12 +22,12 @@ import (
 // to a server or a client and never registered globally.
 type Codec = encoding.CodecV2
 
-// JSON is the codec of content type application/json. Protobuf messages are
+// JSON returns the codec of content type application/json. Protobuf messages are
 // encoded as protojson says (https://protobuf.dev/programming-guides/json/),
 // all other Go values as encoding/json does: a 64-bit integer of a Go type
 // keeps all its digits. Unknown fields are ignored, so that a server may be
 // older than its clients.
-var JSON Codec = jsonCodec{}
+func JSON() Codec { return jsonCodec{} }
 
 type jsonCodec struct{}
 
@@ -70,7 +70,7 @@ type codecs map[string]Codec
 // newCodecs returns proto, JSON and the extra ones. An extra codec may take
 // the place of a built-in one, but two extra ones of one name are an error.
 func newCodecs(extra []Codec) (codecs, error) {
-	table := codecs{grpcproto.Name: protoCodec(), JSON.Name(): JSON}
+	table := codecs{grpcproto.Name: protoCodec(), jsonCodec{}.Name(): JSON()}
 	seen := map[string]bool{}
 	for _, c := range extra {
 		if c == nil {

@@ -11,7 +11,7 @@ const (
 	// kernel gives the connection up (TCP_USER_TIMEOUT, RFC 5482): a peer that
 	// vanished without a word is noticed by the first call that it does not
 	// answer, and not by a later keepalive.
-	lossTimeout = 3 * time.Second
+	lossTimeout = 2 * time.Second
 
 	// dialTimeout bounds one attempt to connect.
 	dialTimeout = 3 * time.Second

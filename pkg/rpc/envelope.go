@@ -30,6 +30,8 @@ type envelope struct {
 }
 
 // envelopes recycles the envelopes of unary calls.
+//
+//nolint:gochecknoglobals // a pool holds no state, and envelopes fit every server
 var envelopes = sync.Pool{New: func() any {
 	e := &envelope{}
 	e.decode = func(v any) error {

@@ -65,7 +65,7 @@ func Call[Rsp, Req any](ctx context.Context, conn grpc.ClientConnInterface, meth
 	_, reqProto := any(req).(proto.Message)
 	_, rspProto := any(rsp).(proto.Message)
 	if !reqProto || !rspProto {
-		opts = append([]grpc.CallOption{grpc.ForceCodecV2(JSON)}, opts...)
+		opts = append([]grpc.CallOption{grpc.ForceCodecV2(JSON())}, opts...)
 	}
 	if err := conn.Invoke(ctx, "/"+service+"/"+name, req, rsp, opts...); err != nil {
 		return nil, err

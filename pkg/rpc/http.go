@@ -135,10 +135,13 @@ func (a *grpcAnswer) Write(p []byte) (int, error) {
 
 func (a *grpcAnswer) Flush() {}
 
-// hop are headers that are gRPC's business and not the JSON client's.
-var hop = map[string]bool{
-	"Content-Type": true, "Date": true, "Trailer": true,
-	"Grpc-Status": true, "Grpc-Message": true, "Grpc-Status-Details-Bin": true, "Grpc-Encoding": true, "Grpc-Accept-Encoding": true,
+// ofGRPC reports whether a header is gRPC's business and not the JSON client's.
+func ofGRPC(name string) bool {
+	switch name {
+	case "Content-Type", "Date", "Trailer", "Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin", "Grpc-Encoding", "Grpc-Accept-Encoding":
+		return true
+	}
+	return strings.HasPrefix(name, http.TrailerPrefix)
 }
 
 func (a *grpcAnswer) writeJSON(w http.ResponseWriter) {
@@ -147,7 +150,7 @@ func (a *grpcAnswer) writeJSON(w http.ResponseWriter) {
 		return
 	}
 	for name, values := range a.header {
-		if !hop[name] && !strings.HasPrefix(name, http.TrailerPrefix) {
+		if !ofGRPC(name) {
 			w.Header()[name] = values
 		}
 	}
@@ -156,7 +159,8 @@ func (a *grpcAnswer) writeJSON(w http.ResponseWriter) {
 		code = codes.Code(n)
 	}
 	if code != codes.OK {
-		writeError(w, httpStatus(code), code, decodeMessage(a.trailer("Grpc-Message")), a.details()...)
+		_, httpStatus := connectCode(code)
+		writeError(w, httpStatus, code, decodeMessage(a.trailer("Grpc-Message")), a.details()...)
 		return
 	}
 	body := a.body.Bytes()
@@ -190,7 +194,8 @@ type httpErrorDetail struct {
 }
 
 func writeError(w http.ResponseWriter, httpStatus int, code codes.Code, message string, details ...httpErrorDetail) {
-	body, err := json.Marshal(httpError{Code: connectCode(code), Message: message, Details: details})
+	name, _ := connectCode(code)
+	body, err := json.Marshal(httpError{Code: name, Message: message, Details: details})
 	if err != nil { // strings always encode
 		body = []byte(`{"code":"internal"}`)
 	}

@@ -12,42 +12,44 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// httpCodes are the Connect protocol's names of the gRPC codes and the HTTP
-// statuses that go with them (https://connectrpc.com/docs/protocol/#error-codes).
-var httpCodes = [...]struct {
-	name   string
-	status int
-}{
-	codes.Canceled:           {"canceled", 499},
-	codes.Unknown:            {"unknown", http.StatusInternalServerError},
-	codes.InvalidArgument:    {"invalid_argument", http.StatusBadRequest},
-	codes.DeadlineExceeded:   {"deadline_exceeded", http.StatusGatewayTimeout},
-	codes.NotFound:           {"not_found", http.StatusNotFound},
-	codes.AlreadyExists:      {"already_exists", http.StatusConflict},
-	codes.PermissionDenied:   {"permission_denied", http.StatusForbidden},
-	codes.ResourceExhausted:  {"resource_exhausted", http.StatusTooManyRequests},
-	codes.FailedPrecondition: {"failed_precondition", http.StatusBadRequest},
-	codes.Aborted:            {"aborted", http.StatusConflict},
-	codes.OutOfRange:         {"out_of_range", http.StatusBadRequest},
-	codes.Unimplemented:      {"unimplemented", http.StatusNotImplemented},
-	codes.Internal:           {"internal", http.StatusInternalServerError},
-	codes.Unavailable:        {"unavailable", http.StatusServiceUnavailable},
-	codes.DataLoss:           {"data_loss", http.StatusInternalServerError},
-	codes.Unauthenticated:    {"unauthenticated", http.StatusUnauthorized},
-}
-
-func httpStatus(c codes.Code) int {
-	if c == codes.OK || int(c) >= len(httpCodes) {
-		return http.StatusInternalServerError
+// connectCode returns the Connect protocol's name of a gRPC code and the HTTP
+// status that goes with it (https://connectrpc.com/docs/protocol/#error-codes).
+// A code that gRPC does not define is unknown.
+func connectCode(c codes.Code) (name string, status int) {
+	switch c {
+	case codes.Canceled:
+		return "canceled", 499 // no name in net/http: the client went away
+	case codes.InvalidArgument:
+		return "invalid_argument", http.StatusBadRequest
+	case codes.DeadlineExceeded:
+		return "deadline_exceeded", http.StatusGatewayTimeout
+	case codes.NotFound:
+		return "not_found", http.StatusNotFound
+	case codes.AlreadyExists:
+		return "already_exists", http.StatusConflict
+	case codes.PermissionDenied:
+		return "permission_denied", http.StatusForbidden
+	case codes.ResourceExhausted:
+		return "resource_exhausted", http.StatusTooManyRequests
+	case codes.FailedPrecondition:
+		return "failed_precondition", http.StatusBadRequest
+	case codes.Aborted:
+		return "aborted", http.StatusConflict
+	case codes.OutOfRange:
+		return "out_of_range", http.StatusBadRequest
+	case codes.Unimplemented:
+		return "unimplemented", http.StatusNotImplemented
+	case codes.Internal:
+		return "internal", http.StatusInternalServerError
+	case codes.Unavailable:
+		return "unavailable", http.StatusServiceUnavailable
+	case codes.DataLoss:
+		return "data_loss", http.StatusInternalServerError
+	case codes.Unauthenticated:
+		return "unauthenticated", http.StatusUnauthorized
+	default:
+		return "unknown", http.StatusInternalServerError
 	}
-	return httpCodes[c].status
-}
-
-func connectCode(c codes.Code) string {
-	if c == codes.OK || int(c) >= len(httpCodes) {
-		return httpCodes[codes.Unknown].name
-	}
-	return httpCodes[c].name
 }
 
 // decodeMessage undoes the percent encoding of a grpc-message.

@@ -27,11 +27,18 @@ func loopbackOnly(next http.Handler) http.Handler {
 	})
 }
 
-// forwardingHeaders are set by proxies: what comes through one may come from
-// anywhere, whatever address it has here.
-var forwardingHeaders = []string{
-	"Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
-	"X-Forwarded-Server", "X-Original-Host", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip",
+// forwarded returns a header that only proxies set, if h has one: what comes
+// through a proxy may come from anywhere, whatever address it has here.
+func forwarded(h http.Header) string {
+	for _, name := range []string{
+		"Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
+		"X-Forwarded-Server", "X-Original-Host", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip",
+	} {
+		if _, ok := h[name]; ok {
+			return name
+		}
+	}
+	return ""
 }
 
 // foreignRequest says why r may not have been made on purpose by a program of
@@ -43,10 +50,8 @@ func foreignRequest(r *http.Request) string {
 	if !localHost(r.Host) {
 		return "the Host header names another machine: use localhost or 127.0.0.1"
 	}
-	for _, name := range forwardingHeaders {
-		if _, ok := r.Header[name]; ok {
-			return "the request came through a proxy (" + name + ")"
-		}
+	if name := forwarded(r.Header); name != "" {
+		return "the request came through a proxy (" + name + ")"
 	}
 	if sites, ok := r.Header["Sec-Fetch-Site"]; ok {
 		for _, site := range sites {

@@ -66,7 +66,7 @@ func TestEveryClientReachesTheOnePort(t *testing.T) {
 			if err := stream.CloseSend(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := stream.Recv(); err != io.EOF {
+			if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 				t.Errorf("got %v, want EOF", err)
 			}
 		})
@@ -143,7 +143,7 @@ func TestErrorsOverHTTP(t *testing.T) {
 func TestUnknownContentTypeIsUnimplemented(t *testing.T) {
 	s := newServer(t, rpc.ServerOptions{}, nil)
 	t.Run("at the server", func(t *testing.T) {
-		err := foreignConn(t, s.addr).Invoke(t.Context(), "/Echo/Echo", &echoRequest{}, &echoRequest{}, grpc.ForceCodecV2(renamed{rpc.JSON}))
+		err := foreignConn(t, s.addr).Invoke(t.Context(), "/Echo/Echo", &echoRequest{}, &echoRequest{}, grpc.ForceCodecV2(renamed{rpc.JSON()}))
 		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "json, proto") {
 			t.Errorf("got %v, want Unimplemented with the list", err)
 		}
@@ -155,8 +155,8 @@ func TestUnknownContentTypeIsUnimplemented(t *testing.T) {
 		}
 	})
 	t.Run("but not where both have the codec", func(t *testing.T) {
-		s := newServer(t, rpc.ServerOptions{Codecs: []rpc.Codec{renamed{rpc.JSON}}}, nil)
-		conn := ownConn(t, rpc.ConnOptions{Codecs: []rpc.Codec{renamed{rpc.JSON}}}, s.addr)
+		s := newServer(t, rpc.ServerOptions{Codecs: []rpc.Codec{renamed{rpc.JSON()}}}, nil)
+		conn := ownConn(t, rpc.ConnOptions{Codecs: []rpc.Codec{renamed{rpc.JSON()}}}, s.addr)
 		got := new(echoRequest)
 		if err := conn.Invoke(t.Context(), "/Echo/Echo", &echoRequest{N: 7}, got, grpc.CallContentSubtype("strange")); err != nil || got.N != 7 {
 			t.Errorf("got %+v, %v", got, err)
@@ -288,7 +288,7 @@ func TestRegistrationMistakesAreErrors(t *testing.T) {
 
 func TestBadOptionsAreErrors(t *testing.T) {
 	for name, o := range map[string]rpc.ServerOptions{
-		"two codecs of one name": {Codecs: []rpc.Codec{renamed{rpc.JSON}, renamed{rpc.JSON}}},
+		"two codecs of one name": {Codecs: []rpc.Codec{renamed{rpc.JSON()}, renamed{rpc.JSON()}}},
 		"a nil codec":            {Codecs: []rpc.Codec{nil}},
 		"negative handshakes":    {MaxHandshakes: -1},
 		"negative timeout":       {HandshakeTimeout: -1},
@@ -306,7 +306,7 @@ func TestSilentPeersHoldNobodyUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

@@ -24,7 +24,10 @@ const (
 )
 
 // cluster is the cluster that the demo runs in.
-type cluster struct{ orders pod }
+type cluster struct {
+	began  time.Time
+	orders pod
+}
 
 // command runs a program; what it printed is in the error when it fails.
 func command(ctx context.Context, name string, args ...string) (string, error) {

@@ -33,31 +33,30 @@ func main() {
 }
 
 func run(ctx context.Context, chart, manifests string) error {
-	began := time.Now()
-	c := &cluster{}
-	say("installing the operator (helm install)")
+	c := &cluster{began: time.Now()}
+	c.say("installing the operator (helm install)")
 	if err := c.installOperator(ctx, chart); err != nil {
 		return err
 	}
-	say("applying the shop (kubectl apply)")
+	c.say("applying the shop (kubectl apply)")
 	if err := c.installShop(ctx, manifests); err != nil {
 		return err
 	}
 	if err := c.warmUp(ctx); err != nil {
 		return err
 	}
-	say("the first calls arrived %s after the start", time.Since(began).Round(100*time.Millisecond))
+	c.say("the first calls arrived %s after the start", time.Since(c.began).Round(100*time.Millisecond))
 	var results []result
 	var failed []error
 	for _, s := range steps(c) {
-		say("%s", s.name)
+		c.say("%s", s.name)
 		r, err := s.take(ctx, c)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		results = append(results, r)
 		if err != nil {
-			say("  NOT AS IT MUST BE: %v", err)
+			c.say("  NOT AS IT MUST BE: %v", err)
 			failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
@@ -71,9 +70,7 @@ func run(ctx context.Context, chart, manifests string) error {
 	return errors.Join(failed...)
 }
 
-var start = time.Now()
-
 // say prints a line of progress, with the time since the start.
-func say(format string, args ...any) {
-	fmt.Printf("%7.1fs  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+func (c *cluster) say(format string, args ...any) {
+	fmt.Printf("%7.1fs  %s\n", time.Since(c.began).Seconds(), fmt.Sprintf(format, args...))
 }

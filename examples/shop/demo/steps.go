@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -99,7 +100,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func steps(c *cluster) []step {
 	return []step{
 		{"3 replicas are used evenly", func(ctx context.Context) (check, error) {
-			return check{more: evenly(3)}, sleep(ctx, 5*time.Second)
+			return check{more: c.evenly(3)}, sleep(ctx, 4*time.Second)
 		}},
 		{"scale to 5: the new ones are used", func(ctx context.Context) (check, error) {
 			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=5"); err != nil {
@@ -111,7 +112,7 @@ func steps(c *cluster) []step {
 			return check{more: usedBy(5)}, sleep(ctx, 2*time.Second)
 		}},
 		{"5 replicas are used evenly", func(ctx context.Context) (check, error) {
-			return check{more: evenly(5)}, sleep(ctx, 4*time.Second)
+			return check{more: c.evenly(5)}, sleep(ctx, 3*time.Second)
 		}},
 		{"a pod is killed with -9", func(ctx context.Context) (check, error) {
 			p, err := c.anyPod(ctx, "inventory")
@@ -122,7 +123,7 @@ func steps(c *cluster) []step {
 			if err != nil {
 				return check{}, err
 			}
-			say("  killed %s", p.name)
+			c.say("  killed %s", p.name)
 			if err := sleep(ctx, time.Second); err != nil {
 				return check{}, err
 			}
@@ -148,15 +149,15 @@ func steps(c *cluster) []step {
 			if err := c.devcluster(ctx, "cut", p.name, "-n", namespace); err != nil {
 				return check{}, err
 			}
-			say("  cut off %s", p.name)
-			if err := sleep(ctx, 10*time.Second); err != nil {
+			c.say("  cut off %s", p.name)
+			if err := sleep(ctx, 7*time.Second); err != nil {
 				return check{}, err
 			}
 			if err := c.devcluster(ctx, "heal", p.name, "-n", namespace); err != nil {
 				return check{}, err
 			}
-			say("  healed")
-			if err := sleep(ctx, 3*time.Second); err != nil {
+			c.say("  healed")
+			if err := sleep(ctx, 2*time.Second); err != nil {
 				return check{}, err
 			}
 			return check{excuses: func(f shop.Failure) bool { return p.was(f.Peer) }, more: usedBy(5)},
@@ -178,7 +179,7 @@ func steps(c *cluster) []step {
 			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=3"); err != nil {
 				return check{}, err
 			}
-			return check{}, sleep(ctx, 6*time.Second)
+			return check{}, sleep(ctx, 4*time.Second)
 		}},
 		{"the operator is stopped, and back", func(ctx context.Context) (check, error) {
 			if err := c.operator(ctx, 0); err != nil {
@@ -200,7 +201,7 @@ func steps(c *cluster) []step {
 
 // evenly wants n instances that answered the same number of calls. Calls of
 // the moments before and after are counted in too, hence the allowance.
-func evenly(n int) func(shop.Report) error {
+func (c *cluster) evenly(n int) func(shop.Report) error {
 	return func(r shop.Report) error {
 		if err := usedBy(n)(r); err != nil {
 			return err
@@ -213,7 +214,7 @@ func evenly(n int) func(shop.Report) error {
 		if d := slices.Max(counts) - slices.Min(counts); d > allowance {
 			return fmt.Errorf("the instances answered %v calls: want no more than %d apart", counts, allowance)
 		}
-		say("  answered by each: %v", counts)
+		c.say("  answered by each: %v", counts)
 		return nil
 	}
 }
@@ -238,14 +239,17 @@ func (p pod) was(peer string) bool {
 
 func printTable(w io.Writer, results []result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "STEP\tCALLS\tFAILED\tIN FLIGHT ON THE POD\tSLOWEST\tTOOK\t")
+	lines := []string{"STEP\tCALLS\tFAILED\tIN FLIGHT ON THE POD\tSLOWEST\tTOOK\t"}
 	for _, r := range results {
 		verdict := "ok"
 		if !r.ok {
 			verdict = "NOT OK"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\n", r.step, r.calls, r.failed, r.excused,
-			r.slowest.Round(100*time.Microsecond), r.took.Round(100*time.Millisecond), verdict)
+		lines = append(lines, fmt.Sprintf("%s\t%d\t%d\t%d\t%s\t%s\t%s", r.step, r.calls, r.failed, r.excused,
+			r.slowest.Round(100*time.Microsecond), r.took.Round(100*time.Millisecond), verdict))
+	}
+	if _, err := io.WriteString(t, strings.Join(lines, "\n")+"\n"); err != nil {
+		return err
 	}
 	return t.Flush()
 }

@@ -167,7 +167,7 @@ func load(folder string) ([]file, [sha256.Size]byte, error) {
 			return err
 		}
 		files = append(files, file{path, data})
-		fmt.Fprintf(digest, "%s\x00%d\x00", path, len(data))
+		digest.Write(fmt.Appendf(nil, "%s\x00%d\x00", path, len(data)))
 		digest.Write(data)
 		return nil
 	})

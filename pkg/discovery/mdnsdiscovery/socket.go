@@ -12,7 +12,7 @@ import (
 )
 
 // group is the IPv4 address of mDNS (RFC 6762 section 3).
-var group = net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353}
+func group() *net.UDPAddr { return &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353} }
 
 // maxDatagram is the largest mDNS message (RFC 6762 section 17).
 const maxDatagram = 9000
@@ -33,7 +33,7 @@ func open(name string) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := net.ListenMulticastUDP("udp4", iface, &group)
+	conn, err := net.ListenMulticastUDP("udp4", iface, group())
 	if err != nil {
 		return nil, fmt.Errorf("mDNS on interface %s: %w", iface.Name, err)
 	}
@@ -73,7 +73,7 @@ func find(name string) (*net.Interface, error) {
 }
 
 func (s *socket) send(data []byte) error {
-	_, err := s.conn.WriteToUDP(data, &group)
+	_, err := s.conn.WriteToUDP(data, group())
 	return err
 }
 

@@ -106,7 +106,8 @@ func (s *supervisor) environ() []string {
 	})
 	for _, v := range []struct{ name, before, after string }{
 		{name: "KUBECONFIG", before: kubeconfig},
-		{name: "KUBERC", before: "off"}, // preferences of the user are not for tests
+		{name: "KUBERC", before: "off"},                        // preferences of the user are not for tests
+		{name: "KUBECACHEDIR", before: sandbox.Dir + "/cache"}, // what kubectl remembers of one cluster is wrong for the next
 		{name: DirEnv, before: sandbox.Dir},
 		{name: "PATH", before: path, after: ":" + os.Getenv("PATH")},
 		{name: "NO_PROXY", before: noProxy, after: prefixed(",", os.Getenv("NO_PROXY"))},

@@ -42,6 +42,7 @@ func (s *supervisor) startNodes(ctx, ready context.Context) error {
 		if err := nodeReady(ready, client, name); err != nil {
 			return err
 		}
+		s.progress("%s ready", name)
 	}
 	return nil
 }
@@ -91,6 +92,9 @@ func nodeReady(ctx context.Context, client kubernetes.Interface, name string) er
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if errors.Is(err, ctx.Err()) {
+				err = nil // says no more than the cause does
+			}
 			return fmt.Errorf("wait for %s: %w", name, errors.Join(context.Cause(ctx), err))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/control"
@@ -129,6 +130,7 @@ func (s *supervisor) start(ctx context.Context) error {
 		return err
 	}
 	s.log = slog.New(slog.NewTextHandler(log, nil))
+	klog.SetSlogLogger(s.log.With("part", "client-go")) // else it writes to the user's terminal
 	if s.network, err = network.New(); err != nil {
 		return fmt.Errorf("make the pod network: %w", err)
 	}
@@ -161,7 +163,6 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err := s.startNodes(ctx, ready); err != nil {
 		return err
 	}
-	s.progress("%d nodes ready", s.Nodes)
 	if s.Hint != "" {
 		fmt.Fprintln(os.Stderr, s.Hint)
 	}

@@ -7,14 +7,16 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/version"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
 )
 
 func assetsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "assets DIR",
 		Short: "Make the folder that KUBEBUILDER_ASSETS wants",
-		Long: `assets makes links etcd, kube-apiserver and kubectl to this binary in DIR, and prints DIR:
-the folder that controller-runtime's envtest starts its API server from.`,
+		Long: `assets makes links to this binary in DIR, named etcd, kube-apiserver, kubectl and like the other
+programs in it, and prints DIR: the folder that controller-runtime's envtest starts its API server from.`,
 		Example: `  export KUBEBUILDER_ASSETS=$(devcluster assets bin/assets)`,
 		Args:    oneArg("the folder to make"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -29,7 +31,7 @@ the folder that controller-runtime's envtest starts its API server from.`,
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
-			for _, name := range []string{"etcd", "kube-apiserver", "kubectl"} {
+			for _, name := range binaries.Names {
 				if err := link(executable, filepath.Join(dir, name)); err != nil {
 					return err
 				}

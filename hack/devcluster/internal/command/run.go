@@ -66,8 +66,9 @@ func clusterFlags(c *cobra.Command, o *cluster.Options) {
 }
 
 func runCluster(o cluster.Options) error {
-	if o.Nodes < 1 {
-		return errors.New("--nodes: a cluster has at least one")
+	if o.Nodes != 1 {
+		// Every node agent listens on the one address of the cluster's namespace.
+		return errors.New("--nodes: a cluster has one node so far")
 	}
 	status, err := cluster.Run(o)
 	if err != nil {

@@ -25,6 +25,7 @@ const (
 	start verb = iota
 	stop
 	pause
+	restart // if it runs
 )
 
 type request struct {
@@ -112,6 +113,12 @@ func (c *component) run(ctx context.Context) {
 				r.done <- nil
 			case stop:
 				wanted, retry = false, nil
+				if proc != nil {
+					proc.stop()
+					proc = nil
+				}
+				r.done <- nil
+			case restart:
 				if proc != nil {
 					proc.stop()
 					proc = nil

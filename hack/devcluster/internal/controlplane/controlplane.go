@@ -93,21 +93,32 @@ func (p *Plane) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	checks := []func() error{
+	for _, check := range []func() error{
 		func() error { return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error() },
 		func() error {
 			_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 			return err
 		},
 		func() error { return healthy(ctx, "https://127.0.0.1:10259/readyz") },
+	} {
+		if err := p.await(ctx, check); err != nil {
+			return err
+		}
 	}
+	p.mu.Lock()
+	p.ready = true
+	p.mu.Unlock()
+	return nil
+}
+
+// await repeats check until it succeeds.
+func (p *Plane) await(ctx context.Context, check func() error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for len(checks) > 0 {
-		err := checks[0]()
+	for {
+		err := check()
 		if err == nil {
-			checks = checks[1:]
-			continue
+			return nil
 		}
 		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
 			err = fmt.Errorf("the API server does not take the administrator's certificate: %w", err)
@@ -121,10 +132,6 @@ func (p *Plane) Ready(ctx context.Context) error {
 			return err
 		}
 	}
-	p.mu.Lock()
-	p.ready = true
-	p.mu.Unlock()
-	return nil
 }
 
 // healthy asks a component on the loopback interface, whose certificate it made itself.
@@ -168,7 +175,29 @@ func (p *Plane) failure() error {
 }
 
 // Start starts a component that was stopped, and wakes one that was paused.
-func (p *Plane) Start(ctx context.Context, name string) error { return p.ask(ctx, name, start) }
+//
+// When the API server was away, the controllers and the scheduler begin anew:
+// in a cluster with leader election they would have lost their leases, and
+// have been restarted. Their watches otherwise come back up to a minute later,
+// and meanwhile a node whose heartbeats they do not see is not ready to them.
+func (p *Plane) Start(ctx context.Context, name string) error {
+	if err := p.ask(ctx, name, start); err != nil || name != "kube-apiserver" {
+		return err
+	}
+	if err := p.answers(ctx); err != nil {
+		return err
+	}
+	return errors.Join(p.ask(ctx, "kube-controller-manager", restart), p.ask(ctx, "kube-scheduler", restart))
+}
+
+// answers waits until the API server is ready.
+func (p *Plane) answers(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(p.Admin())
+	if err != nil {
+		return err
+	}
+	return p.await(ctx, func() error { return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error() })
+}
 
 // Stop ends a component until Start.
 func (p *Plane) Stop(ctx context.Context, name string) error { return p.ask(ctx, name, stop) }

@@ -138,7 +138,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	binaries := os.Getenv(binariesVariable)
 	if binaries == "" {
-		t.Skipf("%s is not set: it names the folder with kube-apiserver and the others", binariesVariable)
+		t.Fatalf("%s is not set: it names the folder with kube-apiserver and the others, which `devcluster assets DIR` makes (make test does)", binariesVariable)
 	}
 	c := &cluster{t: t, dir: t.TempDir(), binaries: binaries, ca: newAuthority(t)}
 	var err error
