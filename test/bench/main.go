@@ -48,8 +48,8 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	rounds := flags.Int("rounds", 5, "rounds of each scenario")
-	duration := flags.Duration("duration", 2*time.Second, "length of each sample")
+	rounds := flags.Int("rounds", 9, "rounds of each scenario")
+	duration := flags.Duration("duration", time.Second, "length of each sample")
 	only := flags.String("only", "", "regular expression: scenarios to run, such as 'unary/64B'")
 	format := flags.String("o", "table", "output: table, markdown or json")
 	profiles := flags.String("profiles", "", "folder for CPU profiles of the last round; they slow things down")
