@@ -46,7 +46,7 @@ func probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &prober{inventory: svc.Conn("inventory"), out: json.NewEncoder(os.Stdout), last: map[string]sighting{}}
+	p := newProber(svc.Conn("inventory"), os.Stdout)
 	ctx, cancel := context.WithCancel(ctx)
 	var probing sync.WaitGroup
 	probing.Go(func() { p.run(ctx) })
@@ -62,6 +62,10 @@ type prober struct {
 	mu   sync.Mutex
 	out  *json.Encoder
 	last map[string]sighting // the last answer of each instance
+}
+
+func newProber(inventory grpc.ClientConnInterface, out io.Writer) *prober {
+	return &prober{inventory: inventory, out: json.NewEncoder(out), last: map[string]sighting{}}
 }
 
 // run makes calls at a steady rate, whatever becomes of those before.
