@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
@@ -57,7 +58,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	if errors.As(err, &exit) {
 		return exit.code
 	}
-	return exitUsage // cobra's own errors are about the command line
+	// Cobra's own errors are about the command line.
+	fmt.Fprintf(s.err, "See %s --help.\n", command.CommandPath())
+	return exitUsage
 }
 
 func newRoot(s streams) *cobra.Command {
@@ -78,9 +81,20 @@ is wrong, 3 nobody could be asked.`,
 		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		// Not cobra.NoArgs, which does not suggest the command that was meant.
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			err := fmt.Errorf("unknown command %q", args[0])
+			if meant := c.SuggestionsFor(args[0]); len(meant) > 0 {
+				err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(meant, " or "))
+			}
+			return err
+		},
 	}
+	root.SuggestionsMinimumDistance = 2
 	flags := root.PersistentFlags()
 	flags.StringVarP(&o.output, "output", "o", "", "output format: table, json or yaml (default: what suits the command)")
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "namespace of services that are named without one (default XINHARI_NAMESPACE, else \"default\")")

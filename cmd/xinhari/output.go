@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/xinhari/xinhari/pkg/discovery"
 )
 
 const defaultTimeout = 5 * time.Second
@@ -35,6 +37,11 @@ func (o *options) check() error {
 	}
 	if o.timeout <= 0 {
 		return usage("--timeout %v: want a positive duration such as 5s", o.timeout)
+	}
+	if o.namespace != "" {
+		if _, err := discovery.ParseService("any."+o.namespace, ""); err != nil {
+			return usage("--namespace %q: want a DNS label: up to 63 of a-z, 0-9 and -", o.namespace)
+		}
 	}
 	return nil
 }

@@ -167,8 +167,8 @@ const (
 	lastRetry  = 10 * time.Second
 )
 
-// Watch calls set with what is known of the service, now and at each change,
-// from one goroutine at a time. A driver that fails is asked again, ever more
+// Watch calls set with what is known of the service, now (not yet synced) and
+// at each change, from one goroutine at a time. A driver that fails is asked again, ever more
 // slowly, while its last snapshot is kept. Watch blocks until ctx ends and
 // then returns nil.
 func (d *Discovery) Watch(ctx context.Context, service Service, set func(Snapshot)) error {

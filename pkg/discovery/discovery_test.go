@@ -51,11 +51,7 @@ func play(t *testing.T, for_ time.Duration, steps ...func(func(discovery.Snapsho
 		driver := &script{steps: steps}
 		ctx, cancel := context.WithTimeout(t.Context(), for_)
 		defer cancel()
-		if err := discovery.New(driver, discovery.Options{}).Watch(ctx, svc, func(s discovery.Snapshot) {
-			if !s.Synced.IsZero() {
-				snapshots = append(snapshots, s)
-			}
-		}); err != nil {
+		if err := discovery.New(driver, discovery.Options{}).Watch(ctx, svc, func(s discovery.Snapshot) { snapshots = append(snapshots, s) }); err != nil {
 			t.Error(err)
 		}
 		asked = driver.asked
@@ -69,7 +65,10 @@ func TestALostSourceKeepsTheLastSnapshot(t *testing.T) {
 	if asked != 4 {
 		t.Errorf("the driver was asked %d times, want 4", asked)
 	}
-	for i, s := range snapshots {
+	if first := snapshots[0]; first.Source != "script" || !first.Synced.IsZero() {
+		t.Errorf("the first snapshot does not say who is asked: %+v", first)
+	}
+	for i, s := range snapshots[1:] {
 		if len(s.Usable) != 1 || s.Synced.IsZero() {
 			t.Errorf("snapshot %d lost the endpoints: %+v", i, s)
 		}
@@ -162,7 +161,7 @@ func TestMemoryFindsWhatIsAnnounced(t *testing.T) {
 	done := make(chan error, 2)
 	go func() { done <- d.Watch(ctx, svc, func(s discovery.Snapshot) { snapshots <- s }) }()
 	if s := <-snapshots; s.Source != "memory" || !s.Synced.IsZero() {
-		t.Errorf("before anything is known: %+v", s)
+		t.Errorf("before it has answered: %+v", s)
 	}
 	if s := <-snapshots; s.Known || s.Synced.IsZero() {
 		t.Errorf("at first: %+v", s)

@@ -15,9 +15,15 @@ import (
 
 func TestConformance(t *testing.T) {
 	announce := func(t testing.TB, w *discoverytest.World, s discovery.Service, a netip.AddrPort) (remove func()) {
-		return watchtest.Run(t, func(ctx context.Context) error {
-			return w.Discovery.Announce(ctx, discovery.Instance{Service: s, Address: a}, func() {})
+		known := make(chan struct{})
+		remove = watchtest.Run(t, func(ctx context.Context) error {
+			return w.Discovery.Announce(ctx, discovery.Instance{Service: s, Address: a}, func() { close(known) })
 		})
+		select {
+		case <-known:
+		case <-t.Context().Done():
+		}
+		return remove
 	}
 	discoverytest.Run(t, discoverytest.Driver{
 		Open: func(t testing.TB, service, other []int) *discoverytest.World {

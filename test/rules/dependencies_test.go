@@ -1,0 +1,108 @@
+package rules
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// list returns the lines that go list prints, sorted and each once.
+func list(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	slices.Sort(lines)
+	return slices.Compact(lines)
+}
+
+// linked are the modules of which a program has code that links the runtime.
+// A new one is a decision: each weighs on every workload.
+func linked() []string {
+	return []string{
+		"github.com/davecgh/go-spew",
+		"github.com/fxamacker/cbor/v2",
+		"github.com/go-logr/logr",
+		"github.com/json-iterator/go",
+		"github.com/modern-go/concurrent",
+		"github.com/modern-go/reflect2",
+		"github.com/munnerz/goautoneg",
+		"github.com/pmezard/go-difflib",
+		"github.com/x448/float16",
+		"github.com/xinhari/xinhari",
+		"go.yaml.in/yaml/v2",
+		"golang.org/x/net",
+		"golang.org/x/oauth2",
+		"golang.org/x/sys",
+		"golang.org/x/term",
+		"golang.org/x/text",
+		"golang.org/x/time",
+		"google.golang.org/genproto/googleapis/rpc",
+		"google.golang.org/grpc",
+		"google.golang.org/protobuf",
+		"gopkg.in/inf.v0",
+		"k8s.io/api",
+		"k8s.io/apimachinery",
+		"k8s.io/client-go",
+		"k8s.io/klog/v2",
+		"k8s.io/kube-openapi",
+		"k8s.io/utils",
+		"sigs.k8s.io/json",
+		"sigs.k8s.io/randfill",
+		"sigs.k8s.io/structured-merge-diff/v6",
+		"sigs.k8s.io/yaml",
+	}
+}
+
+// linkedAPIs are the groups of Kubernetes' own kinds among them. Each has
+// megabytes of types; core is in by way of discovery.
+func linkedAPIs() []string {
+	return []string{"k8s.io/api/core/v1", "k8s.io/api/discovery/v1"}
+}
+
+func TestWhatAWorkloadLinks(t *testing.T) {
+	for _, pkg := range []string{"./examples/hello", "./pkg/runtime"} {
+		t.Run(pkg, func(t *testing.T) {
+			modules := list(t, "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", pkg)
+			if diff := cmp.Diff(linked(), modules); diff != "" {
+				t.Errorf("modules (-want +got):\n%s", diff)
+			}
+			packages := list(t, "-deps", pkg)
+			var apis []string
+			for _, p := range packages {
+				if strings.HasPrefix(p, "k8s.io/api/") {
+					apis = append(apis, p)
+				}
+				for _, heavy := range []string{
+					"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "k8s.io/client-go/listers", "k8s.io/client-go/dynamic",
+					"k8s.io/client-go/discovery", "testing", "github.com/xinhari/xinhari/controllers", "github.com/xinhari/xinhari/internal/apiservertest",
+				} {
+					if p == heavy || strings.HasPrefix(p, heavy+"/") {
+						t.Errorf("%s is linked", p)
+					}
+				}
+			}
+			if diff := cmp.Diff(linkedAPIs(), apis); diff != "" {
+				t.Errorf("Kubernetes kinds (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The API types are for everybody's import, and take nothing along.
+func TestTheAPITypesImportAPIMachineryOnly(t *testing.T) {
+	for _, p := range list(t, "-f", `{{join .Imports "\n"}}`, "./api/...") {
+		first, _, _ := strings.Cut(p, "/")
+		if strings.Contains(first, ".") && !strings.HasPrefix(p, "k8s.io/apimachinery/") {
+			t.Errorf("api imports %s", p)
+		}
+	}
+}
