@@ -36,14 +36,15 @@ func (r report) summary() string {
 
 func (r report) table(w io.Writer) error {
 	fmt.Fprintf(w, "%s\n%s\n", r.Machine, r.summary())
+	// Flush returns the error of every write.
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	last := ""
 	for _, row := range r.Rows {
 		if row.Scenario != last {
-			fmt.Fprintf(t, "\n%s\tbare\town\town/bare\tbare/itself\t\n", row.Scenario)
+			_, _ = fmt.Fprintf(t, "\n%s\tbare\town\town/bare\tbare/itself\t\n", row.Scenario)
 			last = row.Scenario
 		}
-		fmt.Fprintf(t, "%s\t%s\n", row.Metric, strings.Join(append(row.cells(), ""), "\t"))
+		_, _ = fmt.Fprintf(t, "%s\t%s\n", row.Metric, strings.Join(append(row.cells(), ""), "\t"))
 	}
 	return t.Flush()
 }

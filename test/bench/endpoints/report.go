@@ -21,10 +21,11 @@ func writers() map[string]func(report, io.Writer) error {
 }
 
 func (r report) table(w io.Writer) error {
+	// Flush returns the error of every write.
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "CHANGE\tFROM\tTO\tPODS\tMEDIAN\tMIN\tMAX")
+	_, _ = fmt.Fprintln(t, "CHANGE\tFROM\tTO\tPODS\tMEDIAN\tMIN\tMAX")
 	for _, l := range r.Latencies {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f ms\t%.1f ms\t%.1f ms\n", l.Change, l.From, l.To, l.Pods, l.Median, l.Min, l.Max)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f ms\t%.1f ms\t%.1f ms\n", l.Change, l.From, l.To, l.Pods, l.Median, l.Min, l.Max)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -50,7 +50,7 @@ func run(ctx context.Context, chart, manifests string, rounds int) (r report, er
 	watches.Go(func() { w.pods(watching) })
 	watches.Go(func() { w.slices(watching) })
 	watches.Go(func() {
-		if err := followProber(watching, h); err != nil && watching.Err() == nil {
+		if err := followProber(watching, h); watching.Err() == nil {
 			h.fail(err)
 		}
 	})
@@ -161,7 +161,8 @@ func install(ctx context.Context, chart, manifests string) error {
 	return nil
 }
 
-// followProber reads the prober's log until ctx ends.
+// followProber reads the prober's log until it ends, which it does only with
+// ctx or by an error.
 func followProber(ctx context.Context, h *history) error {
 	c := exec.CommandContext(ctx, "kubectl", "-n", namespace, "logs", "-f", "deployment/prober")
 	c.Stderr = os.Stderr

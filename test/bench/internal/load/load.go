@@ -19,6 +19,7 @@ import (
 // Shape is the kind of call.
 type Shape string
 
+// The shapes.
 const (
 	Unary  Shape = "unary"  // each call is one
 	Stream Shape = "stream" // each call is a message and its answer on a stream that stays open

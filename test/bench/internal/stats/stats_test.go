@@ -114,8 +114,8 @@ func TestRatios(t *testing.T) {
 		{"a base of zero", []float64{4, 6}, []float64{0, 2}, Ratio{3, 3, 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			close := cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) < 1e-9 })
-			if diff := cmp.Diff(c.want, Ratios(c.values, c.base), close); diff != "" {
+			near := cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) < 1e-9 })
+			if diff := cmp.Diff(c.want, Ratios(c.values, c.base), near); diff != "" {
 				t.Error(diff)
 			}
 		})

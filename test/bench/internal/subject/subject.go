@@ -23,6 +23,7 @@ import (
 // Kind is one of the compared.
 type Kind string
 
+// The compared.
 const (
 	Bare Kind = "bare" // grpc-go with round_robin
 	Own  Kind = "own"  // svc.Conn and RegisterService
@@ -90,8 +91,11 @@ func dialBare(servers []netip.AddrPort) (grpc.ClientConnInterface, Stop, error) 
 	return cc, func(context.Context) error { return cc.Close() }, nil
 }
 
-// service is what our servers are called.
-var service = discovery.Service{Namespace: "default", Name: "bench"}
+// What our servers are called.
+const (
+	serviceName = "bench"
+	namespace   = "default"
+)
 
 // options are those of both sides, with the servers known to discovery.
 func options(servers []netip.AddrPort) (xinhari.Options, error) {
@@ -99,10 +103,10 @@ func options(servers []netip.AddrPort) (xinhari.Options, error) {
 	for i, s := range servers {
 		endpoints[i].Addresses = []netip.AddrPort{s}
 	}
-	static, err := staticdiscovery.New(map[discovery.Service][]discovery.Endpoint{service: endpoints}, discovery.Options{})
+	static, err := staticdiscovery.New(map[discovery.Service][]discovery.Endpoint{{Namespace: namespace, Name: serviceName}: endpoints}, discovery.Options{})
 	return xinhari.Options{
 		Profile:      xinhari.Local,
-		Namespace:    service.Namespace,
+		Namespace:    namespace,
 		Address:      "127.0.0.1:0",
 		AdminAddress: "off",
 		Discovery:    static,
@@ -115,7 +119,7 @@ func serveOwn(ctx context.Context, impl testgrpc.TestServiceServer) (netip.AddrP
 	if err != nil {
 		return netip.AddrPort{}, nil, err
 	}
-	svc, err := xinhari.New(service.Name, o)
+	svc, err := xinhari.New(serviceName, o)
 	if err != nil {
 		return netip.AddrPort{}, nil, err
 	}
@@ -138,5 +142,5 @@ func dialOwn(ctx context.Context, servers []netip.AddrPort) (grpc.ClientConnInte
 	if err := svc.Start(ctx); err != nil {
 		return nil, nil, err
 	}
-	return svc.Conn(service.Name), svc.Close, nil
+	return svc.Conn(serviceName), svc.Close, nil
 }
