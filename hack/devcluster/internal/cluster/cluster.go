@@ -27,7 +27,6 @@ const supervisorName = "devcluster-supervisor"
 type Options struct {
 	Command []string // program and arguments
 	Images  string   // folder of images: xinhari.local/NAME:dev is the program NAME in it; empty: none
-	Nodes   int      // number of nodes
 	Logs    string   // folder that keeps the logs; empty: they end with the cluster
 	Hint    string   // printed when the cluster is ready
 }

@@ -16,8 +16,11 @@ import (
 	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
 )
 
-// startNodes starts the agents of all nodes, which run until ctx ends, and
-// returns when the nodes are ready, or with ready.
+// nodeName is the name of the one node.
+const nodeName = "node-1"
+
+// startNodes starts the node's agent, which runs until ctx ends, and returns
+// when the node is ready, or with ready.
 func (s *supervisor) startNodes(ctx, ready context.Context) error {
 	images := s.Images
 	if images == "" {
@@ -26,24 +29,17 @@ func (s *supervisor) startNodes(ctx, ready context.Context) error {
 			return err
 		}
 	}
-	var names []string
-	for i := range s.Nodes {
-		name := fmt.Sprintf("node-%d", i+1)
-		if err := s.startNode(ctx, name, images); err != nil {
-			return err
-		}
-		names = append(names, name)
+	if err := s.startNode(ctx, nodeName, images); err != nil {
+		return err
 	}
 	client, err := kubernetes.NewForConfig(s.plane.Admin())
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := nodeReady(ready, client, name); err != nil {
-			return err
-		}
-		s.progress("%s ready", name)
+	if err := nodeReady(ready, client, nodeName); err != nil {
+		return err
 	}
+	s.progress("%s ready", nodeName)
 	return nil
 }
 

@@ -61,15 +61,10 @@ func upCommand() *cobra.Command {
 
 func clusterFlags(c *cobra.Command, o *cluster.Options) {
 	c.Flags().StringVar(&o.Images, "images", "", "folder of programs: image xinhari.local/NAME:dev is the program NAME in it")
-	c.Flags().IntVar(&o.Nodes, "nodes", 1, "number of nodes")
 	c.Flags().StringVar(&o.Logs, "keep-logs", "", "folder that gets the logs of the cluster, to read when it is gone")
 }
 
 func runCluster(o cluster.Options) error {
-	if o.Nodes != 1 {
-		// Every node agent listens on the one address of the cluster's namespace.
-		return errors.New("--nodes: a cluster has one node so far")
-	}
 	status, err := cluster.Run(o)
 	if err != nil {
 		os.Stderr.WriteString("devcluster: " + err.Error() + "\n")
