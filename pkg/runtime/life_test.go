@@ -290,7 +290,7 @@ func TestAPortInUseIsAnErrorOfStartThatNamesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	defer func() { _ = taken.Close() }()
 	address := taken.Addr().String()
 	for _, c := range []struct {
 		name    string
