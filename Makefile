@@ -9,13 +9,14 @@ HELM             := v4.3.1
 KUBERNETES       := v1.36.3
 
 # Programs; those that run in pods are images: bin/NAME is xinhari.local/NAME:dev.
-PROGRAMS := operator xinhari hello orders inventory demo
+PROGRAMS := operator xinhari hello orders inventory demo endpoints
 operator_pkg  := ./cmd/operator
 xinhari_pkg   := ./cmd/xinhari
 hello_pkg     := ./examples/hello
 orders_pkg    := ./examples/shop/orders
 inventory_pkg := ./examples/shop/inventory
 demo_pkg      := ./examples/shop/demo
+endpoints_pkg := ./test/bench/endpoints
 
 .DEFAULT_GOAL := help
 
@@ -93,8 +94,9 @@ test: assets build helm ## All tests, with the race detector
 test-e2e: demo ## The demo: operator and workloads on the devcluster
 
 .PHONY: bench
-bench: ## Benchmarks against bare grpc-go, in the same run
+bench: build devcluster helm ## Benchmarks against bare grpc-go, in the same run; then from a change of pods to the caller
 	$(GO) run ./test/bench
+	$(BIN)/devcluster run --images $(BIN) -- $(BIN)/endpoints
 
 .PHONY: lint
 lint: $(LINT_STAMP) ## golangci-lint with kube-api-linter

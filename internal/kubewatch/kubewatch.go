@@ -61,6 +61,9 @@ func NewClient(config *rest.Config, gv schema.GroupVersion, add func(*runtime.Sc
 	if c.UserAgent == "" {
 		c.UserAgent = "xinhari-runtime"
 	}
+	// client-go's own limit, 5 requests a second, would have a program that
+	// uses many services wait for its watches; the API server limits fairly.
+	c.QPS = -1
 	c.Wrap(func(next http.RoundTripper) http.RoundTripper { return outspoken{next} })
 	client, err := rest.RESTClientFor(c)
 	if err != nil {

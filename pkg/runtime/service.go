@@ -178,7 +178,7 @@ func (s *Service) Start(ctx context.Context) error {
 		return ErrClosed
 	}
 	s.logger.Info("starting", "profile", string(s.settings.Profile), "because", s.settings.why,
-		"discovery", s.sources.discovery.Name(), "manifests", s.sources.catalogName())
+		"discovery", s.sources.discovery.Name(), "objects", s.sources.catalogName())
 	if err := s.start(ctx); err != nil {
 		s.enter(stateClosed)
 		return errors.Join(err, s.stop(context.WithoutCancel(ctx)))
@@ -233,7 +233,8 @@ func (s *Service) start(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := s.server.Serve(lis); err != nil {
+		// Closed before it began to serve is closed all the same.
+		if err := s.server.Serve(lis); err != nil && !errors.Is(err, rpc.ErrServerClosed) {
 			s.fail(fmt.Errorf("xinhari: serve: %w", err))
 		}
 	})

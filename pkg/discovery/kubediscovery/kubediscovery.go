@@ -146,9 +146,10 @@ func (d *driver) snapshot(service discovery.Service, s kubewatch.State) discover
 func explain(service discovery.Service, err error) error {
 	var denied *kubewatch.PermissionError
 	if errors.As(err, &denied) {
-		return fmt.Errorf("%w: apply an object of kind Service (%s) in namespace %s whose serviceAccountName is this workload's account; "+
-			"the operator then grants the right (kubectl get xsvc -n %s)",
-			err, xinhariv1alpha1.GroupVersion(), service.Namespace, service.Namespace)
+		return fmt.Errorf("%w: apply an object of kind Service (%s) in namespace %s whose serviceAccountName is this workload's account, "+
+			"and the operator grants the right (kubectl get xsvc -n %s); "+
+			"to a workload of another namespace, an AccessRule in %s that allows it grants it",
+			err, xinhariv1alpha1.GroupVersion(), service.Namespace, service.Namespace, service.Namespace)
 	}
 	return err
 }

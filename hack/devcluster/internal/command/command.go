@@ -9,9 +9,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// statusUsage is the exit code of a command line that could not be understood.
-const statusUsage = 2
-
 // exitCode ends the program with a code and no message: it was said already.
 type exitCode int
 

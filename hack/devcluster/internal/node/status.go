@@ -6,7 +6,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	podutil "k8s.io/kubernetes/pkg/util/pod"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/pod"
@@ -78,7 +77,7 @@ func (w *worker) reportOnce(ctx context.Context) error {
 		}
 	}
 	w.mu.Unlock()
-	got, _, unchanged, err := podutil.PatchPodStatus(ctx, w.agent.client, p.Namespace, p.Name, types.UID(p.UID), p.Status, want)
+	got, _, unchanged, err := podutil.PatchPodStatus(ctx, w.agent.client, p.Namespace, p.Name, p.UID, p.Status, want)
 	if err != nil || unchanged {
 		return err
 	}
