@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"sigs.k8s.io/yaml"
 
+	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/rpc"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
@@ -48,6 +49,9 @@ is, read from a file (@FILE) or from standard input (-); without one it is {}.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
 				return err
+			}
+			if _, err := discovery.ParseService(args[0], "default"); err != nil {
+				return usage("%w", err)
 			}
 			request := json.RawMessage("{}")
 			if len(args) == 3 {

@@ -111,7 +111,7 @@ func TestCall(t *testing.T) {
 		{name: "an error of the service", args: []string{name, "Greeter/Fail"}, code: exitFailed, errs: []string{"NotFound: no such greeting"}},
 		{name: "a method that there is not", args: []string{name, "Greeter/Absent"}, code: exitFailed, errs: []string{"Unimplemented"}},
 		{name: "a method that is no name", args: []string{name, "Hello"}, code: exitUsage, errs: []string{"Hello"}},
-		{name: "a service that is no name", args: []string{"Not/AName", "Greeter/Hello"}, code: exitFailed, errs: []string{"InvalidArgument", "DNS label"}},
+		{name: "a service that is no name", args: []string{"Not/AName", "Greeter/Hello"}, code: exitUsage, errs: []string{"DNS label"}},
 		{name: "a service that nobody serves", args: []string{name + "x", "Greeter/Hello", "--timeout=10s"}, code: exitUnavailable, errs: []string{"Unavailable", name + "x.default", "mDNS does not know it"}},
 		{name: "a service of another namespace", args: []string{name, "Greeter/Hello", "-n", "shop"}, code: exitUnavailable, errs: []string{name + ".shop"}},
 		{name: "no JSON", args: []string{name, "Greeter/Hello", "{name: Joe}"}, code: exitUsage, errs: []string{"no JSON", "{name: Joe}"}},
