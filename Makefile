@@ -4,6 +4,9 @@
 BIN := $(CURDIR)/bin
 GO  ?= go
 
+# Everywhere the same, or Kubernetes would be compiled for its tests again.
+export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath
+
 CONTROLLER_TOOLS := v0.23.0
 HELM             := v4.3.1
 KUBERNETES       := v1.36.3
@@ -42,7 +45,7 @@ build: $(PROGRAMS:%=$(BIN)/%) ## Build the programs into bin/
 # The Go build cache knows what is up to date.
 .PHONY: $(PROGRAMS:%=$(BIN)/%)
 $(PROGRAMS:%=$(BIN)/%): $(BIN)/%:
-	@$(GO) build -trimpath -o $@ $($*_pkg)
+	@$(GO) build -o $@ $($*_pkg)
 
 # Kubernetes reads its version from variables that the linker sets.
 KUBE_VERSION := k8s.io/component-base/version
@@ -50,7 +53,7 @@ KUBE_LDFLAGS := -s -w $(foreach p,k8s.io/component-base/version k8s.io/client-go
 
 .PHONY: devcluster
 devcluster: ## Build the devcluster (Kubernetes in one binary; 7 minutes on 2 cores the first time)
-	@cd hack/devcluster && ../progress "devcluster: compiling Kubernetes $(KUBERNETES)" $(GO) build -v -trimpath -ldflags '$(KUBE_LDFLAGS)' -o $(BIN)/devcluster .
+	@cd hack/devcluster && ../progress "devcluster: compiling Kubernetes $(KUBERNETES)" $(GO) build -v -ldflags '$(KUBE_LDFLAGS)' -o $(BIN)/devcluster .
 
 .PHONY: assets
 assets: devcluster ## KUBEBUILDER_ASSETS for envtest in bin/assets; your own are used if KUBEBUILDER_ASSETS is set
