@@ -124,7 +124,7 @@ func TestContainerSees(t *testing.T) {
 		change             func(*Spec)
 	}{
 		{name: "its hostname", script: "hostname", want: "box\n"},
-		{name: "its own processes only", script: "echo $$; ls -d /proc/[0-9]* | wc -l", want: "1\n3\n"}, // sh, ls, wc
+		{name: "its own processes only", script: "echo $$; echo /proc/[0-9]*", want: "1\n/proc/1\n"}, // no other program is started: the shell expands
 		{name: "its user", script: "id -u; id -g", want: "65532\n65532\n"},
 		{name: "no homes of the host", script: "ls /root /home 2>&1 | grep -v denied", want: "/home:\n"},
 		{name: "a file that is given", script: "cat /etc/hosts", want: "x\n", change: func(s *Spec) { s.Files = map[string]string{"/etc/hosts": "x\n"} }},
