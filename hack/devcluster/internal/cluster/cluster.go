@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
 )
 
@@ -29,6 +30,10 @@ type Options struct {
 	Images  string   // folder of images: xinhari.local/NAME:dev is the program NAME in it; empty: none
 	Logs    string   // folder that keeps the logs; empty: they end with the cluster
 	Hint    string   // printed when the cluster is ready
+
+	Kubeconfig    string   // file that is written for programs of the host while the cluster lives; empty: none
+	FeatureGates  []string // NAME=true or NAME=false, for all components
+	RuntimeConfig []string // API versions to turn on or off, as kube-apiserver's --runtime-config
 }
 
 // task is what the supervisor is told.
@@ -60,6 +65,19 @@ func Run(o Options) (int, error) {
 			return 0, fmt.Errorf("--images: %s is not a folder", o.Images)
 		}
 	}
+	if err := controlplane.CheckFeatureGates(o.FeatureGates); err != nil {
+		return 0, fmt.Errorf("--feature-gates: %w", err)
+	}
+	var files []*os.File
+	if o.Kubeconfig != "" {
+		host, err := openHostPort(o.Kubeconfig)
+		if err != nil {
+			return 0, err
+		}
+		defer host.close()
+		o.Kubeconfig = host.kubeconfig
+		files = []*os.File{host.listener}
+	}
 	t := task{Options: o, Dir: dir, Terminal: inForeground()}
 	input, err := json.Marshal(t)
 	if err != nil {
@@ -68,6 +86,7 @@ func Run(o Options) (int, error) {
 	return sandbox.Run(sandbox.Options{
 		Program:    supervisorName,
 		Input:      input,
+		Files:      files,
 		Logs:       o.Logs,
 		Resolv:     fmt.Sprintf("nameserver %s\nsearch default.svc.%[2]s svc.%[2]s %[2]s\noptions ndots:5\n", dnsAddr, Domain),
 		Foreground: t.Terminal,

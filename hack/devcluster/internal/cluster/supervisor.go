@@ -144,6 +144,9 @@ func (s *supervisor) start(ctx context.Context) error {
 		Logs:   sandbox.Logs,
 		Domain: Domain,
 		Ended:  s.componentEnded,
+
+		FeatureGates:  s.FeatureGates,
+		RuntimeConfig: s.RuntimeConfig,
 	})
 	if err != nil {
 		return err
@@ -162,6 +165,11 @@ func (s *supervisor) start(ctx context.Context) error {
 	}
 	if err := s.startNodes(ctx, ready); err != nil {
 		return err
+	}
+	if s.Kubeconfig != "" {
+		if err := s.serveHost(ctx); err != nil {
+			return err
+		}
 	}
 	if s.Hint != "" {
 		fmt.Fprintln(os.Stderr, s.Hint)

@@ -27,6 +27,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // ServiceCIDR is the range of ClusterIPs.
@@ -41,13 +42,16 @@ func Names() []string {
 	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 }
 
-// Options say where a control plane finds and keeps things. All are required.
+// Options say where a control plane finds and keeps things. All but the last two are required.
 type Options struct {
 	Bin    string                            // folder of the programs
 	Dir    string                            // existing folder for state
 	Logs   string                            // existing folder for logs: NAME.log, and audit.log
 	Domain string                            // DNS domain of the cluster
 	Ended  func(component string, err error) // told of each end of a component that nobody asked for
+
+	FeatureGates  []string // optional: NAME=true or NAME=false
+	RuntimeConfig []string // optional: API versions, as kube-apiserver's --runtime-config
 }
 
 // Plane is a control plane.
@@ -226,6 +230,12 @@ func (p *Plane) Admin() *rest.Config { return p.config(p.admin) }
 
 // WriteAdmin stores the administrator's credentials as a kubeconfig.
 func (p *Plane) WriteAdmin(file string) error { return p.writeKubeconfig(file, p.admin) }
+
+// AdminKubeconfig is the kubeconfig of an administrator who reaches the API
+// server under another URL. Its certificate holds for 127.0.0.1.
+func (p *Plane) AdminKubeconfig(url string) ([]byte, error) {
+	return clientcmd.Write(*p.newKubeconfig(url, p.admin))
+}
 
 // Node is what a node needs to be one.
 type Node struct {
