@@ -3,7 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,32 +63,6 @@ func insideCommands() []*cobra.Command {
 			"cut drops all packets from and to a pod without closing any connection, as an unplugged cable does, until `devcluster heal`."),
 		pod("heal", "Put a pod that was cut off back on the network", "heal undoes `devcluster cut`."),
 		logsCommand(),
-	}
-}
-
-func logsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "logs COMPONENT",
-		Short:   "Print the log of a component",
-		Long:    "logs prints the log of " + strings.Join(controlplane.Names(), ", ") + ", audit (the API server's audit log) or devcluster (its other parts).",
-		Example: "  devcluster logs kube-scheduler\n  tail -f $" + cluster.DirEnv + "/logs/audit.log",
-		Args:    oneArg("a component: " + strings.Join(controlplane.Names(), ", ") + ", audit, devcluster"),
-		RunE: func(c *cobra.Command, args []string) error {
-			dir, err := dir()
-			if err != nil {
-				return err
-			}
-			file, err := os.Open(filepath.Join(dir, "logs", filepath.Base(args[0])+".log"))
-			if errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("no log of %q: there are %s, audit, devcluster", args[0], strings.Join(controlplane.Names(), ", "))
-			}
-			if err != nil {
-				return err
-			}
-			defer file.Close()
-			_, err = io.Copy(c.OutOrStdout(), file)
-			return err
-		},
 	}
 }
 

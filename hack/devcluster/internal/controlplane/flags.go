@@ -94,6 +94,8 @@ func (p *Plane) apiServerArgs() []string {
 		"--allow-privileged=true",
 		"--audit-policy-file=" + p.pki("audit-policy.yaml"),
 		"--audit-log-path=" + filepath.Join(p.o.Logs, "audit.log"),
+		"--audit-log-maxsize=64", // MB, of memory
+		"--audit-log-maxbackup=1",
 		"--profiling=false",
 		"--max-requests-inflight=0", // both 0: limits for shared servers would only add failures here
 		"--max-mutating-requests-inflight=0",
