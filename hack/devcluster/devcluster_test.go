@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -33,6 +35,10 @@ const patience = 2 * time.Minute
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == webName {
 		os.Exit(web(os.Args[1:]))
+	}
+	if os.Getenv(confinedEnv) != "" {
+		fmt.Fprintln(os.Stderr, confine(os.Args[1:]))
+		os.Exit(1)
 	}
 	os.Exit(testMain(m))
 }

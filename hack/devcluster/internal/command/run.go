@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -70,7 +71,10 @@ func clusterFlags(c *cobra.Command, o *cluster.Options) {
 func runCluster(o cluster.Options) error {
 	status, err := cluster.Run(o)
 	if err != nil {
-		os.Stderr.WriteString("devcluster: " + err.Error() + "\n")
+		fmt.Fprintf(os.Stderr, "devcluster: %v\n", err)
+		if errors.Is(err, sandbox.ErrNamespaces) {
+			fmt.Fprintln(os.Stderr, "devcluster: `devcluster doctor` says how to mend that")
+		}
 		status = sandbox.StatusSetup
 	}
 	if status == 0 {

@@ -39,6 +39,9 @@ const Logs = Dir + "/logs"
 // ResolvConf is the file inside that stands in for /etc/resolv.conf.
 const ResolvConf = Dir + "/resolv.conf"
 
+// ErrNamespaces says that the kernel did not give this process the namespaces of a sandbox.
+var ErrNamespaces = errors.New("make namespaces")
+
 // StatusSetup is the exit code of a sandbox that could not be made. The reason is on stderr.
 const StatusSetup = 125
 
@@ -123,7 +126,7 @@ func Run(o Options) (int, error) {
 	err = cmd.Start()
 	read.Close()
 	if err != nil {
-		return 0, fmt.Errorf("make namespaces: %w (`devcluster doctor` tells what is missing)", err)
+		return 0, fmt.Errorf("%w: %w", ErrNamespaces, err)
 	}
 	if o.Foreground {
 		defer takeTerminal()
