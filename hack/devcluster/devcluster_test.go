@@ -66,12 +66,12 @@ func testMain(m *testing.M) int {
 
 // session is one run of devcluster.
 type session struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	pipe   io.Closer     // below lines
 	init   int           // PID 1 of the cluster
 	lines  *bufio.Reader // of its stdout
-	stdin  io.Closer     // open until closed
+	stdin  io.WriteCloser
 	stderr *buffer
 	before world
 	temp   string
@@ -86,7 +86,7 @@ type world struct {
 	Temp   []string
 }
 
-func look(t *testing.T, temp string) world {
+func look(t testing.TB, temp string) world {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -121,7 +121,7 @@ func (b *buffer) String() string {
 }
 
 // launch starts devcluster with args. Its script, when there is one, runs in sh in the cluster.
-func launch(t *testing.T, script string, flags ...string) *session {
+func launch(t testing.TB, script string, flags ...string) *session {
 	t.Helper()
 	args := append(append([]string{"run"}, flags...), "--", "sh", "-c", script)
 	s := &session{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), stderr: new(buffer), temp: t.TempDir()}
@@ -266,7 +266,7 @@ func (s *session) left() []string {
 }
 
 // sinceBoot is the time in clock ticks since boot, of which there are 100 a second on every Linux.
-func sinceBoot(t *testing.T) int {
+func sinceBoot(t testing.TB) int {
 	t.Helper()
 	var seconds float64
 	text, err := os.ReadFile("/proc/uptime")
@@ -294,7 +294,7 @@ func stat(pid, number int) int {
 	return n
 }
 
-func processes(t *testing.T) []int {
+func processes(t testing.TB) []int {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
