@@ -9,7 +9,6 @@ export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath
 
 CONTROLLER_TOOLS := v0.23.0
 HELM             := v4.3.1
-KUBERNETES       := v1.36.3
 
 # Programs; those that run in pods are images: bin/NAME is xinhari.local/NAME:dev.
 PROGRAMS := operator xinhari hello orders inventory demo endpoints
@@ -47,13 +46,9 @@ build: $(PROGRAMS:%=$(BIN)/%) ## Build the programs into bin/
 $(PROGRAMS:%=$(BIN)/%): $(BIN)/%:
 	@$(GO) build -o $@ $($*_pkg)
 
-# Kubernetes reads its version from variables that the linker sets.
-KUBE_VERSION := k8s.io/component-base/version
-KUBE_LDFLAGS := -s -w $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(p).gitVersion=$(KUBERNETES) -X $(p).gitMajor=1 -X $(p).gitMinor=36)
-
 .PHONY: devcluster
 devcluster: ## Build the devcluster (Kubernetes in one binary; 7 minutes on 2 cores the first time)
-	@cd hack/devcluster && ../progress "devcluster: compiling Kubernetes $(KUBERNETES)" $(GO) build -v -ldflags '$(KUBE_LDFLAGS)' -o $(BIN)/devcluster .
+	@cd hack/devcluster && ../progress "devcluster: compiling Kubernetes" $(GO) build -v -ldflags '-s -w' -o $(BIN)/devcluster .
 
 .PHONY: assets
 assets: devcluster ## KUBEBUILDER_ASSETS for envtest in bin/assets; your own are used if KUBEBUILDER_ASSETS is set

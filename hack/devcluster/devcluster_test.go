@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,7 @@ func testMain(m *testing.M) int {
 		}
 		defer os.RemoveAll(dir)
 		binary := filepath.Join(dir, "devcluster")
-		build := exec.Command("go", "build", "-ldflags", "-X k8s.io/component-base/version.gitVersion="+kubernetes, "-o", binary, ".")
+		build := exec.Command("go", "build", "-o", binary, ".")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build devcluster:", err)
@@ -591,6 +592,21 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("exit code %d, output %q, want %d and %q", code, out, test.code, test.want)
 			}
 		})
+	}
+}
+
+// TestInstallable: `go install` of a version refuses modules that replace others.
+func TestInstallable(t *testing.T) {
+	out, err := exec.Command("go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var module struct{ Replace, Exclude []any }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	if len(module.Replace)+len(module.Exclude) > 0 {
+		t.Errorf("go.mod replaces or excludes modules: %v %v", module.Replace, module.Exclude)
 	}
 }
 
