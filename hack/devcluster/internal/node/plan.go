@@ -41,6 +41,23 @@ func (c *containerRun) program() (string, error) {
 		c.spec.Image, name, path, name, strings.Join(have, ", "))
 }
 
+// noImage says that the program is missing, as Kubernetes says it of an image.
+func (c *containerRun) noImage(err error) *refusal {
+	switch {
+	case errors.Is(err, pod.ErrImageName):
+		return &refusal{"InvalidImageName", err}
+	case c.spec.ImagePullPolicy == corev1.PullNever:
+		return &refusal{"ErrImageNeverPull", err}
+	case c.attempts > pullAttempts:
+		return &refusal{"ImagePullBackOff", fmt.Errorf("back-off pulling image %s: %w", c.spec.Image, err)}
+	}
+	return &refusal{"ErrImagePull", err}
+}
+
+// pullAttempts is how often an image is looked for, in 0.7 s, before that is
+// called a back-off. It is looked for all the same: somebody may be building it.
+const pullAttempts = 3
+
 // plan turns the container's spec into a process.
 func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error) {
 	w := c.worker
@@ -90,7 +107,7 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 func (c *containerRun) fitRights(p *corev1.Pod, r *pod.Rights) {
 	a := c.worker.agent
 	if !a.users.Contains(r.UID) {
-		if pod.AsksForUser(p, c.spec) && c.restarts == 0 {
+		if pod.AsksForUser(p, c.spec) && c.restarts == 0 && c.attempts == 0 {
 			c.event(corev1.EventTypeWarning, "UserNotMapped", fmt.Sprintf("Container %s runs as the user who started the cluster, not as %d: "+
 				"without root the cluster has one user. Start it as root to have runAsUser", c.spec.Name, r.UID))
 		}

@@ -136,7 +136,6 @@ func TestUnsupported(t *testing.T) {
 		{name: "host's namespaces", spec: corev1.PodSpec{HostPID: true, HostIPC: true}, want: []string{"spec.hostPID", "spec.hostIPC"}},
 		{name: "host's folders", spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{}}}}}, want: []string{"spec.volumes[v]"}},
 		{name: "privileged", spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{Privileged: pointer(true)}}}}, want: []string{"spec.containers[c].securityContext.privileged"}},
-		{name: "sidecar", spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "s", RestartPolicy: pointer(corev1.ContainerRestartPolicyAlways)}}}, want: []string{"spec.initContainers[s].restartPolicy"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

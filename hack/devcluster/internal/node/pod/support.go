@@ -42,13 +42,8 @@ func Unsupported(pod *corev1.Pod) error {
 				"only configMap, secret, projected, downwardAPI and emptyDir volumes exist here")
 		}
 	}
-	for i := range spec.InitContainers {
-		c := &spec.InitContainers[i]
-		refuse("spec.initContainers["+c.Name+"].restartPolicy", c.RestartPolicy != nil, "sidecar containers are not known")
-	}
 	for _, c := range allContainers(spec) {
 		field := "spec.containers[" + c.Name + "]"
-		refuse(field+".stdin", c.Stdin || c.TTY, "containers have no input; use kubectl exec")
 		refuse(field+".volumeDevices", len(c.VolumeDevices) > 0, "the node has no devices")
 		refuse(field+".restartPolicyRules", len(c.RestartPolicyRules) > 0, "restart rules per exit code are not known")
 		if sc := c.SecurityContext; sc != nil {
@@ -81,8 +76,14 @@ func allContainers(spec *corev1.PodSpec) []*corev1.Container {
 	for i := range spec.Containers {
 		all = append(all, &spec.Containers[i])
 	}
+	for i := range spec.EphemeralContainers {
+		all = append(all, (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
 	return all
 }
+
+// ErrImageName says that an image has a name that none can have.
+var ErrImageName = errors.New("invalid image name")
 
 var imageName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
 
@@ -97,7 +98,7 @@ func Program(image string) (string, error) {
 	name, _, _ = strings.Cut(name, "@")
 	name, _, _ = strings.Cut(name, ":")
 	if !imageName.MatchString(name) || path.Base(name) != name {
-		return "", fmt.Errorf("image %s has no program's name: it must be %sNAME:dev", image, imagePrefix)
+		return "", fmt.Errorf("%w: image %s has no program's name: it must be %sNAME:dev", ErrImageName, image, imagePrefix)
 	}
 	return name, nil
 }

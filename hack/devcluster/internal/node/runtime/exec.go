@@ -64,6 +64,21 @@ func (c *Container) openAgain() ([]*os.File, error) {
 	return copies, nil
 }
 
+// enterProcesses has the calling thread's children be processes of the container.
+func (c *Container) enterProcesses() error {
+	namespaces, err := c.openAgain()
+	if err != nil {
+		return err
+	}
+	for _, file := range namespaces {
+		defer file.Close()
+	}
+	if err := unix.Setns(int(namespaces[len(namespaces)-1].Fd()), unix.CLONE_NEWPID); err != nil {
+		return fmt.Errorf("enter the container's processes: %w", err)
+	}
+	return nil
+}
+
 // enter moves the calling thread, and the processes that it will start, into
 // the container.
 func (c *Container) enter(namespaces []*os.File) error {

@@ -38,7 +38,7 @@ func starter() {
 	}
 	c, err := Start(s, &Spec{
 		Root: os.Args[1], Args: []string{"/bin/sleep", "1000"}, UID: 65532, GID: 65532, Capabilities: DefaultCapabilities(),
-	}, io.Discard, io.Discard)
+	}, discard(), nil)
 	if err != nil {
 		panic(err)
 	}
@@ -101,11 +101,13 @@ func script(t *testing.T, text string) *Spec {
 	}
 }
 
+func discard() Streams { return Streams{Stdout: io.Discard, Stderr: io.Discard} }
+
 // run returns what a container wrote and how it ended.
 func run(t *testing.T, s *Sandbox, spec *Spec) (string, Exit) {
 	t.Helper()
 	var out bytes.Buffer
-	c, err := Start(s, spec, &out, &out)
+	c, err := Start(s, spec, Streams{Stdout: &out, Stderr: &out}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +188,7 @@ func TestExit(t *testing.T) {
 		})
 	}
 	t.Run("by a signal", func(t *testing.T) {
-		c, err := Start(s, script(t, "sleep 1000"), io.Discard, io.Discard)
+		c, err := Start(s, script(t, "sleep 1000"), discard(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +208,7 @@ func TestExit(t *testing.T) {
 	t.Run("before it began", func(t *testing.T) {
 		spec := script(t, "")
 		spec.Args = []string{"no-such-program"}
-		if _, err := Start(s, spec, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "no-such-program") {
+		if _, err := Start(s, spec, discard(), nil); err == nil || !strings.Contains(err.Error(), "no-such-program") {
 			t.Error(err)
 		}
 	})
@@ -216,7 +218,7 @@ func TestExec(t *testing.T) {
 	s := newSandbox(t)
 	spec := script(t, "sleep 1000")
 	spec.NoNewPrivileges = true
-	c, err := Start(s, spec, io.Discard, io.Discard)
+	c, err := Start(s, spec, discard(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
