@@ -28,8 +28,8 @@ type containerRun struct {
 	target  string // of an ephemeral container: whose processes it sees; may be empty
 
 	turn    chan struct{} // closed when it may be asked to stop; nil: when the pod does
-	settled *event       // given when its first start has come to something
-	up      *event       // given when it has started for the first time
+	settled *event        // given when its first start has come to something
+	up      *event        // given when it has started for the first time
 	done    chan struct{} // closed when run returns
 
 	restarts int32

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/pod"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/volume"
 )
 
@@ -71,6 +72,11 @@ func (w *worker) runEphemeral(ctx context.Context, sources volume.Sources, objec
 		for _, e := range added {
 			spec := corev1.Container(e.EphemeralContainerCommon)
 			c := newContainerRun(w, &spec, ephemeralContainer, sources)
+			if err := pod.UnsupportedContainer(p, &e); err != nil {
+				w.event(corev1.EventTypeWarning, "Unsupported", err.Error())
+				c.waiting("Unsupported", err.Error())
+				continue
+			}
 			c.target = e.TargetContainerName
 			all.Go(func() { c.run(ctx) })
 		}

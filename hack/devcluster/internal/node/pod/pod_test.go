@@ -124,35 +124,6 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-func TestUnsupported(t *testing.T) {
-	tests := []struct {
-		name string
-		spec corev1.PodSpec
-		want []string
-	}{
-		{name: "an ordinary pod", spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}, Privileged: pointer(false),
-		}}}}},
-		{name: "host's namespaces", spec: corev1.PodSpec{HostPID: true, HostIPC: true}, want: []string{"spec.hostPID", "spec.hostIPC"}},
-		{name: "host's folders", spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{}}}}}, want: []string{"spec.volumes[v]"}},
-		{name: "privileged", spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{Privileged: pointer(true)}}}}, want: []string{"spec.containers[c].securityContext.privileged"}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			var got []string
-			if err := Unsupported(&corev1.Pod{Spec: test.spec}); err != nil {
-				for line := range strings.SplitSeq(err.Error(), "\n") {
-					field, _, _ := strings.Cut(line, ":")
-					got = append(got, field)
-				}
-			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
 func TestProgram(t *testing.T) {
 	tests := []struct {
 		image, want string
