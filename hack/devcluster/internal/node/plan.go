@@ -61,7 +61,7 @@ const pullAttempts = 3
 // plan turns the container's spec into a process.
 func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error) {
 	w := c.worker
-	env, err := pod.Environment(p, c.spec, c.sources.Objects, c.sources.Facts)
+	env, err := pod.Environment(p, c.spec, c.sources.Objects, w.agent.services.in(p.Namespace), c.sources.Facts)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +77,10 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 	}
 	args = append(args, pod.Expand(c.spec.Args, env)...)
 	mounts, err := c.mounts(p, env)
+	if err != nil {
+		return nil, err
+	}
+	files, err := pod.Files(p, c.sources.Facts)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +101,7 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 		UID: rights.UID, GID: rights.GID, Groups: rights.Groups,
 		Capabilities: rights.Capabilities, NoNewPrivileges: rights.NoNewPrivileges, ReadOnlyRoot: rights.ReadOnlyRoot,
 		Mounts: mounts,
-		Files:  pod.Files(p, c.sources.Facts, w.agent.o.ClusterDNS, w.agent.o.ClusterDomain),
+		Files:  files,
 	}, nil
 }
 

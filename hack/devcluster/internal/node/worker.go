@@ -199,6 +199,11 @@ func (w *worker) live(ctx context.Context) {
 	if !w.mountVolumes(ctx, sources, objects) {
 		return
 	}
+	select {
+	case <-w.agent.services.known:
+	case <-ctx.Done():
+		return
+	}
 	beside.Go(func() { w.refreshVolumes(background, sources, objects) })
 	w.runContainers(ctx, p, sources, objects)
 }
@@ -238,7 +243,11 @@ func (w *worker) tryOpenSandbox(p *corev1.Pod) (netip.Addr, error) {
 	if p.Spec.HostNetwork {
 		attach = nil
 	}
-	sandbox, err := runtime.NewSandbox(pod.Hostname(p), attach)
+	hostname, err := pod.Hostname(p, w.agent.facts(address))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	sandbox, err := runtime.NewSandbox(hostname, attach)
 	if err != nil {
 		return netip.Addr{}, err
 	}
