@@ -73,7 +73,7 @@ func TestSidecars(t *testing.T) {
 		first := sidecar("first", "sleep 0.3; touch /share/up; "+waits("first"))
 		first.StartupProbe = &corev1.Probe{ProbeHandler: command("test -e /share/up"), PeriodSeconds: 1, FailureThreshold: 30}
 		second := sidecar("second", "test -e /share/up && "+waits("second"))
-		keeper := sidecar("keeper", "trap 'cat /share/f; exit 0' TERM; while :; do sleep 0.05; done")
+		keeper := sidecar("keeper", "echo begins; trap 'cat /share/f; exit 0' TERM; while :; do sleep 0.05; done")
 		spec := sharing(corev1.PodSpec{
 			RestartPolicy:  corev1.RestartPolicyNever,
 			InitContainers: []corev1.Container{keeper, first, shell("init", "test -e /share/up; echo init >> /share/f"), second},
@@ -86,8 +86,7 @@ func TestSidecars(t *testing.T) {
 				c.t.Errorf("%+v", s)
 			}
 		}
-		log := make(chan string, 1)
-		go func() { out, _ := c.kubectl("logs", "-f", "order", "-c", "keeper"); log <- out }()
+		rest := c.following("order", "-c", "keeper")
 		c.eventually("main runs", func(context.Context) error {
 			out, _ := c.kubectl("exec", "order", "-c", "main", "--", "cat", "/share/f")
 			if !strings.Contains(out, "main starts") {
@@ -97,7 +96,7 @@ func TestSidecars(t *testing.T) {
 		})
 		c.delete("order")
 		want := "first starts\ninit\nsecond starts\nmain starts\nmain stops\nmain stopped\nsecond stops\nsecond stopped\nfirst stops\nfirst stopped\n"
-		if got := <-log; !strings.Contains(got, want) {
+		if got := rest(); got != want {
 			c.t.Errorf("%s", got)
 		}
 	})

@@ -189,13 +189,12 @@ func TestStreams(t *testing.T) {
 		script := "echo run >> /share/runs; n=$(wc -l < /share/runs); for i in 1 2 3; do echo line $n.$i; done; test $n -gt 1 || { while ! test -e /share/go; do sleep 0.05; done; exit 1; }; sleep 1000"
 		c.create("log", sharing(corev1.PodSpec{Containers: []corev1.Container{shell("main", script)}, TerminationGracePeriodSeconds: pointer(int64(1))}))
 		c.until("log", isReady)
-		followed := make(chan string, 1)
-		go func() { out, _ := c.kubectl("logs", "-f", "log"); followed <- out }()
+		rest := c.following("log")
 		if out, err := c.kubectl("exec", "log", "--", "touch", "/share/go"); err != nil {
 			c.t.Fatal(out)
 		}
 		// Of one run, as with every kubelet.
-		if got := <-followed; got != "line 1.1\nline 1.2\nline 1.3\n" {
+		if got := rest(); got != "line 1.2\nline 1.3\n" {
 			c.t.Errorf("-f: %q", got)
 		}
 		c.until("log", func(p *corev1.Pod) bool { return isReady(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
