@@ -126,17 +126,13 @@ func (c *containerRun) fitRights(p *corev1.Pod, r *pod.Rights) {
 func (c *containerRun) mounts(p *corev1.Pod, env []string) ([]runtime.Mount, error) {
 	var mounts []runtime.Mount
 	for _, m := range c.spec.VolumeMounts {
-		source := volume.Path(c.worker.volumes(), m.Name)
+		root := volume.Path(c.worker.volumes(), m.Name)
+		source := root
 		sub := m.SubPath
 		if m.SubPathExpr != "" {
 			sub = pod.Expand([]string{m.SubPathExpr}, env)[0]
 		}
-		readOnly := m.ReadOnly
-		for i := range p.Spec.Volumes {
-			if v := &p.Spec.Volumes[i]; v.Name == m.Name && v.EmptyDir == nil {
-				readOnly = true
-			}
-		}
+		empty := slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name && v.EmptyDir != nil })
 		if sub != "" {
 			if !filepath.IsLocal(sub) {
 				return nil, fmt.Errorf("volume %q: subPath %q leads out of it", m.Name, sub)
@@ -146,13 +142,13 @@ func (c *containerRun) mounts(p *corev1.Pod, env []string) ([]runtime.Mount, err
 			if source, err = securejoin.SecureJoin(source, sub); err != nil {
 				return nil, err
 			}
-			if _, err := os.Stat(source); errors.Is(err, os.ErrNotExist) && !readOnly {
-				if err := os.MkdirAll(source, 0o777); err != nil {
+			if _, err := os.Stat(source); errors.Is(err, os.ErrNotExist) && empty {
+				if err := volume.MakeFolder(root, source); err != nil {
 					return nil, err
 				}
 			}
 		}
-		mounts = append(mounts, runtime.Mount{Source: source, Target: m.MountPath, ReadOnly: readOnly})
+		mounts = append(mounts, runtime.Mount{Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly || !empty})
 	}
 	return mounts, nil
 }

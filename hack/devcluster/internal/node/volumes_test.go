@@ -96,7 +96,7 @@ func TestVolumesAndRights(t *testing.T) {
 		c.create("grouped", spec)
 		c.until("grouped", isReady)
 		got := c.output("grouped", "id -u; id -g; id -G; stat -L -c '%g %a' /share /config/key; touch /share/new; stat -c %g /share/new; cat /config/key")
-		if want := "1234\n4321\n4321 88 99 77\n77 2777\n77 440\n77\nx"; got != want {
+		if want := "1234\n4321\n4321 77 88 99\n77 2777\n77 440\n77\nx"; got != want {
 			c.t.Errorf("%q", got)
 		}
 		c.delete("grouped")

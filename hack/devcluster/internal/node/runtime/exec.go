@@ -37,9 +37,10 @@ func (c *Container) Exec(ctx context.Context, command Command) (code int, err er
 			file.Close()
 		}
 	}()
+	groups := groupsAllowed() // Inside, /proc does not know this process.
 	onThread(func() {
 		if err = c.enter(namespaces); err == nil {
-			code, err = c.execHere(ctx, command)
+			code, err = c.execHere(ctx, command, groups)
 		}
 	})
 	return code, err
@@ -100,7 +101,7 @@ func (c *Container) enter(namespaces []*os.File) error {
 	return setNoNewPrivileges(c.spec)
 }
 
-func (c *Container) execHere(ctx context.Context, command Command) (int, error) {
+func (c *Container) execHere(ctx context.Context, command Command, setGroups bool) (int, error) {
 	path, err := lookPath(command.Args[0], c.spec.Env)
 	if err != nil {
 		return 0, err
@@ -123,7 +124,7 @@ func (c *Container) execHere(ctx context.Context, command Command) (int, error) 
 		Setsid: true,
 		Credential: &syscall.Credential{
 			Uid: uint32(c.spec.UID), Gid: uint32(c.spec.GID),
-			Groups: groups, NoSetGroups: !groupsAllowed(),
+			Groups: groups, NoSetGroups: !setGroups,
 		},
 	}
 	if command.Terminal != nil {

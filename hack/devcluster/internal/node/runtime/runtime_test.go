@@ -217,7 +217,7 @@ func TestExit(t *testing.T) {
 func TestExec(t *testing.T) {
 	s := newSandbox(t)
 	spec := script(t, "sleep 1000")
-	spec.NoNewPrivileges = true
+	spec.NoNewPrivileges, spec.Groups = true, []int{7, 8}
 	c, err := Start(s, spec, discard(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -225,13 +225,13 @@ func TestExec(t *testing.T) {
 	defer func() { c.Signal(syscall.SIGKILL); <-c.Done() }()
 	var out bytes.Buffer
 	code, err := c.Exec(t.Context(), Command{
-		Args:  []string{"sh", "-c", "hostname; id -u; cat; ls -d /proc/1; grep -E 'CapBnd|NoNew' /proc/self/status; exit 4"},
+		Args:  []string{"sh", "-c", "hostname; id -u; id -G; cat; ls -d /proc/1; grep -E 'CapBnd|NoNew' /proc/self/status; exit 4"},
 		Stdin: strings.NewReader("in\n"), Stdout: &out, Stderr: &out,
 	})
 	if err != nil || code != 4 {
 		t.Errorf("%d, %v", code, err)
 	}
-	if diff := cmp.Diff("box\n65532\nin\n/proc/1\nCapBnd:\t00000000a00425fb\nNoNewPrivs:\t1\n", out.String()); diff != "" {
+	if diff := cmp.Diff("box\n65532\n65532 7 8\nin\n/proc/1\nCapBnd:\t00000000a00425fb\nNoNewPrivs:\t1\n", out.String()); diff != "" {
 		t.Error(diff)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
