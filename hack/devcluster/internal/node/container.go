@@ -210,7 +210,7 @@ func (c *containerRun) tryStart() (*runtime.Container, error) {
 		stdout.Flush()
 		stderr.Flush()
 		attach.Close()
-		log.Close()
+		_ = log.Close() // As Write: what is lost is lost.
 	}
 	c.started(running, attach, log)
 	return running, nil

@@ -41,10 +41,10 @@ func health() {
 	if err != nil {
 		panic(err)
 	}
-	go server.Serve(listener)
-	go http.ListenAndServe(":8080", nil)
+	go func() { panic(server.Serve(listener)) }()
+	go func() { panic(http.ListenAndServe(":8080", nil)) }()
 	secure := &http.Server{Addr: ":8443", TLSConfig: &tls.Config{Certificates: []tls.Certificate{selfSigned()}}}
-	go secure.ListenAndServeTLS("", "")
+	go func() { panic(secure.ListenAndServeTLS("", "")) }()
 	fmt.Println("starting")
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -75,7 +76,9 @@ func TestStreams(t *testing.T) {
 					return nil
 				})
 				cancel()
-				<-done
+				if err := <-done; !errors.Is(err, context.Canceled) {
+					c.t.Error(err)
+				}
 			}
 			if once {
 				c.eventually("the input is closed", func(context.Context) error {
@@ -106,7 +109,7 @@ func TestStreams(t *testing.T) {
 		c.eventually("the terminal has the client's size", func(context.Context) error {
 			size, err := c.kubectl("exec", "terminal", "--", "sh", "-c", "stty size < /proc/1/fd/0")
 			if !strings.Contains(size, "42 101") {
-				return fmt.Errorf("%s %v", size, err)
+				return fmt.Errorf("%s %w", size, err)
 			}
 			return nil
 		})

@@ -88,7 +88,7 @@ func (c *Container) run(streams Streams, beside *Container, started chan<- error
 	shown := streams.connect(cmd)
 	err := c.launch(cmd)
 	if streams.Terminal != nil {
-		streams.Terminal.CloseTTY()
+		_ = streams.Terminal.CloseTTY() // It has only been handed on.
 	}
 	if err != nil {
 		shown()
