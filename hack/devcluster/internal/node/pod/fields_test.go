@@ -132,16 +132,16 @@ func TestFieldsAreListed(t *testing.T) {
 			}
 			text := "`" + path + "`"
 			if rule.why != "" {
-				text = fmt.Sprintf("\n- %s: %s", text, rule.why)
+				text = fmt.Sprintf("- %s: %s", text, rule.why)
 			}
 			fields[typ] = append(fields[typ], text)
 		})
 		for _, typ := range types {
-			separator := ", "
-			if list.support != Done {
-				separator = ""
+			if list.support == Done {
+				fmt.Fprintf(&b, "\n**%s**: %s\n", typ, strings.Join(fields[typ], ", "))
+				continue
 			}
-			fmt.Fprintf(&b, "\n**%s**: %s\n", typ, strings.Join(fields[typ], separator))
+			fmt.Fprintf(&b, "\n**%s**:\n\n%s\n", typ, strings.Join(fields[typ], "\n"))
 		}
 	}
 	if *update {
