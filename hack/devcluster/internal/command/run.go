@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,8 @@ func upCommand() *cobra.Command {
 
 func clusterFlags(c *cobra.Command, o *cluster.Options) {
 	c.Flags().StringVar(&o.Images, "images", "", "folder of programs: image xinhari.local/NAME:dev is the program NAME in it")
+	c.Flags().IntVar(&o.Nodes, "nodes", 1, fmt.Sprintf("number of nodes, up to %d", cluster.MaxNodes))
+	c.Flags().StringSliceVar(&o.Zones, "zones", nil, "zones of the nodes, in turn, as a,b,c; without it one node has none, and several are in zone-a, zone-b and zone-c")
 	c.Flags().StringVar(&o.Logs, "keep-logs", "", "folder that gets the logs of the cluster, to read when it is gone")
 }
 
