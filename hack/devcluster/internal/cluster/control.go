@@ -42,12 +42,12 @@ func (s *supervisor) components() []string {
 func (s *supervisor) nodeVerb(ctx context.Context, n *clusterNode, verb string) error {
 	switch verb {
 	case "start":
-		if err := s.network.Connect(n.member, true); err != nil {
+		if err := n.part(func(p *parting) { p.stopped = false }); err != nil {
 			return err
 		}
 		return n.Start(ctx)
 	case "stop":
-		if err := s.network.Connect(n.member, false); err != nil {
+		if err := n.part(func(p *parting) { p.stopped = true }); err != nil {
 			return err
 		}
 		return n.Kill(ctx)
@@ -55,9 +55,4 @@ func (s *supervisor) nodeVerb(ctx context.Context, n *clusterNode, verb string) 
 		return n.Pause(ctx)
 	}
 	return fmt.Errorf("no verb %q: there are start, stop and pause", verb)
-}
-
-// Pod is control.Cluster's.
-func (s *supervisor) Pod(ctx context.Context, namespace, name, verb string) error {
-	return fmt.Errorf("later")
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,7 +64,27 @@ func (o *Options) labels(i int) map[string]string {
 // clusterNode is a node: its place in the network, and its agent's process.
 type clusterNode struct {
 	*process.Supervised
-	member *network.Member
+	network *network.Network
+	member  *network.Member
+
+	mu     sync.Mutex
+	parted parting
+}
+
+// parting is why a node is off the network.
+type parting struct{ cut, stopped bool }
+
+// part changes why the node is off the network, and with that, whether it is.
+func (n *clusterNode) part(change func(*parting)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	next := n.parted
+	change(&next)
+	if err := n.network.Connect(n.member, !next.cut && !next.stopped); err != nil {
+		return err
+	}
+	n.parted = next
+	return nil
 }
 
 // makeNodes makes the network of all nodes. It starts nothing.
@@ -119,7 +140,8 @@ func (s *supervisor) makeNode(i int, images string) (*clusterNode, error) {
 		return nil, err
 	}
 	return &clusterNode{
-		member: member,
+		network: s.network,
+		member:  member,
 		Supervised: process.New(process.Options{
 			Name:      name,
 			Path:      filepath.Join(sandbox.Dir, "programs", node.ProgramName),
@@ -187,8 +209,13 @@ func (s *supervisor) nodesReady(ctx context.Context) error {
 	return nil
 }
 
-// isReady reports whether a node takes pods.
+// isReady reports whether a node takes pods. The taint of a new node stays a
+// moment longer than its condition, and what is scheduled meanwhile would
+// crowd on others.
 func isReady(n *corev1.Node) bool {
+	if slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady }) {
+		return false
+	}
 	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
 		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 	})

@@ -21,6 +21,7 @@ import (
 	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/control"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/faults"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
@@ -48,6 +49,7 @@ type supervisor struct {
 	network *network.Network
 	plane   *controlplane.Plane
 	nodes   []*clusterNode
+	faults  *faults.Set
 	parts   sync.WaitGroup
 	fail    context.CancelCauseFunc
 }
@@ -154,6 +156,8 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err := s.makeNodes(); err != nil {
 		return err
 	}
+	s.faults = faults.New(s.faultMembers(), s.log.With("part", "faults"))
+	s.part(ctx, "faults", func(ctx context.Context) error { <-ctx.Done(); return s.faults.Close() })
 	s.part(ctx, "control socket", func(ctx context.Context) error { return control.Serve(ctx, socket, s) })
 	s.part(ctx, "control plane", s.plane.Run)
 	if err := s.plane.Ready(ready); err != nil {

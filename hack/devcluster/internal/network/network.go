@@ -34,7 +34,7 @@ const bridgeName = "xinhari0"
 // Uplink is the name of a node's, the proxy's and a pod's end of its cable.
 const Uplink = "eth0"
 
-// Network is the bridge with what hangs on it. It is not safe for concurrent use.
+// Network is the bridge with what hangs on it. Members are added one after the other.
 type Network struct {
 	netlink *netlink.Handle
 	bridge  netlink.Link

@@ -94,7 +94,7 @@ func (n *Node) Attach(pid int) (netip.Addr, error) {
 
 func (n *Node) attach(addr netip.Addr, pid int) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = podLink(addr)
+	attrs.Name = PodLink(addr)
 	attrs.HardwareAddr = hardwareAddr(gateway(n.pods))
 	cable := &netlink.Veth{
 		LinkAttrs:        attrs,
@@ -163,7 +163,7 @@ func (n *Node) Detach(addr netip.Addr) error {
 	if !n.used[addr] {
 		return nil
 	}
-	link, err := n.netlink.LinkByName(podLink(addr))
+	link, err := n.netlink.LinkByName(PodLink(addr))
 	var missing netlink.LinkNotFoundError
 	switch {
 	case errors.As(err, &missing): // Gone with the pod's namespace.

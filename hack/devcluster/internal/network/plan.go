@@ -52,8 +52,8 @@ func Alias(addr netip.Addr) netip.Addr {
 // needs none.
 func gateway(pods netip.Prefix) netip.Addr { return pods.Masked().Addr().Next() }
 
-// podLink is the name of a pod's cable at its node.
-func podLink(addr netip.Addr) string {
+// PodLink is the name of a pod's cable at its node.
+func PodLink(addr netip.Addr) string {
 	b := addr.As4()
 	return fmt.Sprintf("pod%d.%d", b[2], b[3])
 }
@@ -65,7 +65,7 @@ func PodAddr(name string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	addr := netip.AddrFrom4(b)
-	return addr, podLink(addr) == name
+	return addr, PodLink(addr) == name
 }
 
 // hardwareAddr follows from the address, so that a neighbour's entry is right
