@@ -279,6 +279,7 @@ func prepare() error {
 		{"ip_forward", "1"},
 		{"conf/all/rp_filter", "0"}, // what faults delay comes back from where it does not live
 		{"conf/default/rp_filter", "0"},
+		{"ip_early_demux", "0"}, // what is for a node's own socket may have to be routed elsewhere first
 		{"conf/all/send_redirects", "0"},
 		{"conf/default/send_redirects", "0"},
 		{"ip_unprivileged_port_start", "0"}, // as in pods
