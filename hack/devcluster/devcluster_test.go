@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -6,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +36,10 @@ const patience = 2 * time.Minute
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == webName {
 		os.Exit(web(os.Args[1:]))
+	}
+	if os.Getenv(confinedEnv) != "" {
+		fmt.Fprintln(os.Stderr, confine(os.Args[1:]))
+		os.Exit(1)
 	}
 	os.Exit(testMain(m))
 }
@@ -70,6 +77,7 @@ type session struct {
 	temp   string
 	mnt    string          // the mount namespace of the command
 	spaces map[string]bool // namespaces of all processes of the cluster
+	seen   int             // when that was, in clock ticks since boot
 }
 
 // world is what a cluster must not change outside.
@@ -190,24 +198,15 @@ func (s *session) wait() (string, int) {
 // record notes the namespaces of all that runs in the cluster now, for gone, and returns the number of processes.
 func (s *session) record() int {
 	s.t.Helper()
-	children := make(map[int][]int)
-	for _, p := range processes(s.t) {
-		text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p), "stat"))
-		fields := strings.Fields(string(text[max(0, bytes.LastIndexByte(text, ')')):]))
-		if len(fields) > 2 {
-			parent, _ := strconv.Atoi(fields[2])
-			children[parent] = append(children[parent], p)
-		}
-	}
+	s.seen = sinceBoot(s.t)
 	own := namespaces(os.Getpid())
 	s.spaces = make(map[string]bool)
-	list := children[s.cmd.Process.Pid]
+	list := s.descendants()
 	if len(list) > 0 {
 		s.init = list[0]
 	}
-	for i := 0; i < len(list); i++ {
-		list = append(list, children[list[i]]...)
-		for _, space := range namespaces(list[i]) {
+	for _, p := range list {
+		for _, space := range namespaces(p) {
 			if !slices.Contains(own, space) {
 				s.spaces[space] = true
 			}
@@ -217,6 +216,20 @@ func (s *session) record() int {
 		s.t.Fatalf("namespaces of the cluster = %v", s.spaces)
 	}
 	return len(list)
+}
+
+// descendants are the processes below the outer one, a parent before its children: init first, then the supervisor.
+func (s *session) descendants() []int {
+	s.t.Helper()
+	children := make(map[int][]int)
+	for _, p := range processes(s.t) {
+		children[stat(p, 4)] = append(children[stat(p, 4)], p)
+	}
+	list := slices.Clone(children[s.cmd.Process.Pid])
+	for i := 0; i < len(list); i++ {
+		list = append(list, children[list[i]]...)
+	}
+	return list
 }
 
 // gone fails the test unless nothing of the cluster is left.
@@ -238,17 +251,47 @@ func (s *session) gone() {
 	}
 }
 
-// left are the command lines of the processes in the cluster's namespaces.
+// left are the command lines of the processes in the cluster's namespaces. Younger ones are others':
+// the kernel uses the number of a namespace again when it is gone.
 func (s *session) left() []string {
 	s.t.Helper()
 	var list []string
 	for _, p := range processes(s.t) {
-		if slices.ContainsFunc(namespaces(p), func(space string) bool { return s.spaces[space] }) {
+		if started(p) <= s.seen && slices.ContainsFunc(namespaces(p), func(space string) bool { return s.spaces[space] }) {
 			line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p), "cmdline"))
 			list = append(list, strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}
 	return list
+}
+
+// sinceBoot is the time in clock ticks since boot, of which there are 100 a second on every Linux.
+func sinceBoot(t *testing.T) int {
+	t.Helper()
+	var seconds float64
+	text, err := os.ReadFile("/proc/uptime")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &seconds)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(seconds * 100)
+}
+
+// started is when a process was started, in clock ticks since boot.
+func started(pid int) int { return stat(pid, 22) }
+
+// stat is a field of proc_pid_stat(5) with a number from 4 on, or 0 when the process has ended.
+func stat(pid, number int) int {
+	text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	_, rest, _ := strings.Cut(string(text), ") ") // the end of the second field, a name
+	fields := strings.Fields(rest)
+	if len(fields) <= number-3 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[number-3])
+	return n
 }
 
 func processes(t *testing.T) []int {
@@ -342,6 +385,56 @@ func TestKilled(t *testing.T) {
 			}
 			s.gone()
 		})
+	}
+}
+
+// TestKilledAtAnyMoment starts clusters with a pod in them and kills a process of theirs, without
+// warning, at some moment between the first instruction and the running pod.
+func TestKilledAtAnyMoment(t *testing.T) {
+	const starts, atOnce = 50, 3
+	folder := images(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Run("clusters", func(t *testing.T) {
+		places := make(chan struct{}, atOnce)
+		for i := range starts {
+			moment, victim := time.Duration(random.Int64N(int64(9*time.Second))), random.Int()
+			t.Run(fmt.Sprintf("%d, after %v", i, moment.Round(time.Millisecond)), func(t *testing.T) {
+				t.Parallel()
+				places <- struct{}{}
+				defer func() { <-places }()
+				s := launch(t, `kubectl create deployment web --image=xinhari.local/web:dev >/dev/null; setsid sleep 1000 & exec sleep 1000`, "--images", folder)
+				time.Sleep(moment)
+				s.record()
+				pid := s.cmd.Process.Pid
+				if all := s.descendants(); victim%2 == 1 && len(all) > 0 {
+					pid = all[victim/2%min(2, len(all))] // init or the supervisor: other parts are started again
+				}
+				if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				if _, code := s.wait(); code == 0 {
+					t.Error("exit code = 0")
+				}
+				s.gone()
+			})
+		}
+	})
+	// Whatever left the namespaces that were seen is still a process of this binary.
+	var binary unix.Stat_t
+	if err := unix.Stat(os.Getenv(binaryEnv), &binary); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes(t) {
+		var exe unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/proc/%d/exe", p), &exe) == nil && exe.Ino == binary.Ino && exe.Dev == binary.Dev {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
+			t.Errorf("process %d is left: %q", p, line)
+		}
+	}
+	if out, code := launch(t, "kubectl get namespace default --output=name").wait(); code != 0 || out != "namespace/default\n" {
+		t.Errorf("the next cluster: exit code %d, output %q", code, out)
 	}
 }
 

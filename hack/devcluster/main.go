@@ -1,27 +1,19 @@
-// Command devcluster runs a real Kubernetes control plane, and pods as host
-// processes, in Linux namespaces of its own.
+//go:build !linux
+
+// Command devcluster needs Linux: its clusters are made of the kernel's namespaces.
 package main
 
 import (
+	"fmt"
 	"os"
-	"path/filepath"
-
-	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
-	"github.com/xinhari/xinhari/hack/devcluster/internal/cluster"
-	"github.com/xinhari/xinhari/hack/devcluster/internal/command"
-	"github.com/xinhari/xinhari/hack/devcluster/internal/doctor"
-	"github.com/xinhari/xinhari/hack/devcluster/internal/node"
-	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
+	"runtime"
 )
 
-// main is many programs: the name that the binary was started under tells which.
 func main() {
-	name := filepath.Base(os.Args[0])
-	for _, lookup := range []func(string) (func(), bool){binaries.Lookup, sandbox.Lookup, cluster.Lookup, node.Lookup, doctor.Lookup} {
-		if run, ok := lookup(name); ok {
-			run()
-			return
-		}
-	}
-	os.Exit(command.Main())
+	fmt.Fprintf(os.Stderr, `devcluster: %s cannot run a cluster, which is made of Linux namespaces.
+Mend: work in a Linux virtual machine that sees this folder and has Go, make and a C compiler: Lima
+(https://lima-vm.io) on macOS, WSL 2 on Windows. Run the same command there; `+"`devcluster doctor`"+`
+says what that machine lacks.
+`, runtime.GOOS)
+	os.Exit(1)
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
 )
 
@@ -31,6 +32,10 @@ type Options struct {
 	Zones   []string // zones of the nodes, in turn; nil: none for one node, else zone-a, zone-b and zone-c
 	Logs    string   // folder that keeps the logs; empty: they end with the cluster
 	Hint    string   // printed when the cluster is ready
+
+	Kubeconfig    string   // file that is written for programs of the host while the cluster lives; empty: none
+	FeatureGates  []string // NAME=true or NAME=false, for all components
+	RuntimeConfig []string // API versions to turn on or off, as kube-apiserver's --runtime-config
 }
 
 // task is what the supervisor is told.
@@ -65,6 +70,19 @@ func Run(o Options) (int, error) {
 	if err := o.checkNodes(); err != nil {
 		return 0, err
 	}
+	if err := controlplane.CheckFeatureGates(o.FeatureGates); err != nil {
+		return 0, fmt.Errorf("--feature-gates: %w", err)
+	}
+	var files []*os.File
+	if o.Kubeconfig != "" {
+		host, err := openHostPort(o.Kubeconfig)
+		if err != nil {
+			return 0, err
+		}
+		defer host.close()
+		o.Kubeconfig = host.kubeconfig
+		files = []*os.File{host.listener}
+	}
 	t := task{Options: o, Dir: dir, Terminal: inForeground()}
 	input, err := json.Marshal(t)
 	if err != nil {
@@ -73,6 +91,7 @@ func Run(o Options) (int, error) {
 	return sandbox.Run(sandbox.Options{
 		Program:    supervisorName,
 		Input:      input,
+		Files:      files,
 		Logs:       o.Logs,
 		Resolv:     fmt.Sprintf("nameserver %s\nsearch default.svc.%[2]s svc.%[2]s %[2]s\noptions ndots:5\n", dnsAddr, Domain),
 		Foreground: t.Terminal,

@@ -146,6 +146,9 @@ func (s *supervisor) start(ctx context.Context) error {
 		Logs:   sandbox.Logs,
 		Domain: Domain,
 		Ended:  s.componentEnded,
+
+		FeatureGates:  s.FeatureGates,
+		RuntimeConfig: s.RuntimeConfig,
 	})
 	if err != nil {
 		return err
@@ -170,6 +173,11 @@ func (s *supervisor) start(ctx context.Context) error {
 	s.startNodes(ctx)
 	if err := s.nodesReady(ready); err != nil {
 		return err
+	}
+	if s.Kubeconfig != "" {
+		if err := s.serveHost(ctx); err != nil {
+			return err
+		}
 	}
 	if s.Hint != "" {
 		fmt.Fprintln(os.Stderr, s.Hint)

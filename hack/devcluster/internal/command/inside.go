@@ -3,7 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,32 +47,6 @@ and pods that tolerate that for no longer (default: 5 minutes) are deleted, and 
 			`pause freezes a component: connections stay open and nothing answers. Of a node only the agent is
 frozen, as if its kubelet hung: its pods go on.`),
 		logsCommand())
-}
-
-func logsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "logs COMPONENT",
-		Short:   "Print the log of a component",
-		Long:    "logs prints the log of " + strings.Join(controlplane.Names(), ", ") + ", audit (the API server's audit log) or devcluster (its other parts).",
-		Example: "  devcluster logs kube-scheduler\n  tail -f $" + cluster.DirEnv + "/logs/audit.log",
-		Args:    oneArg("a component: " + strings.Join(controlplane.Names(), ", ") + ", audit, devcluster"),
-		RunE: func(c *cobra.Command, args []string) error {
-			dir, err := dir()
-			if err != nil {
-				return err
-			}
-			file, err := os.Open(filepath.Join(dir, "logs", filepath.Base(args[0])+".log"))
-			if errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("no log of %q: there are %s, audit, devcluster", args[0], strings.Join(controlplane.Names(), ", "))
-			}
-			if err != nil {
-				return err
-			}
-			defer file.Close()
-			_, err = io.Copy(c.OutOrStdout(), file)
-			return err
-		},
-	}
 }
 
 func oneArg(what string) cobra.PositionalArgs {

@@ -26,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/process"
 )
@@ -45,13 +46,16 @@ func Names() []string {
 // Has reports whether there is a component called name.
 func Has(name string) bool { return slices.Contains(Names(), name) }
 
-// Options say where a control plane finds and keeps things. All are required.
+// Options say where a control plane finds and keeps things. All but the last two are required.
 type Options struct {
 	Bin    string                            // folder of the programs
 	Dir    string                            // existing folder for state
 	Logs   string                            // existing folder for logs: NAME.log, and audit.log
 	Domain string                            // DNS domain of the cluster
 	Ended  func(component string, err error) // told of each end of a component that nobody asked for
+
+	FeatureGates  []string // optional: NAME=true or NAME=false
+	RuntimeConfig []string // optional: API versions, as kube-apiserver's --runtime-config
 }
 
 // Plane is a control plane.
@@ -240,6 +244,12 @@ func (p *Plane) Admin() *rest.Config { return p.config(p.admin) }
 
 // WriteAdmin stores the administrator's credentials as a kubeconfig.
 func (p *Plane) WriteAdmin(file string) error { return p.writeKubeconfig(file, p.admin) }
+
+// AdminKubeconfig is the kubeconfig of an administrator who reaches the API
+// server under another URL. Its certificate holds for 127.0.0.1.
+func (p *Plane) AdminKubeconfig(url string) ([]byte, error) {
+	return clientcmd.Write(*p.newKubeconfig(url, p.admin))
+}
 
 // Node is what a node needs to be one; certificates and keys are PEM.
 type Node struct {

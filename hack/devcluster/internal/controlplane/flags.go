@@ -1,6 +1,12 @@
 package controlplane
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"strings"
+
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	_ "k8s.io/kubernetes/pkg/features" // registers the gates
+)
 
 // auditPolicy records who did what to which object, and no contents.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
@@ -13,17 +19,34 @@ rules: [{level: Metadata}]
 // pod shares; the port leaves etcd's own to whatever CMD runs.
 const etcdURL = "http://127.0.0.1:12379"
 
+// CheckFeatureGates is an error for what no component knows. Each item is NAME=true or NAME=false.
+func CheckFeatureGates(gates []string) error {
+	return utilfeature.DefaultMutableFeatureGate.DeepCopy().Set(strings.Join(gates, ","))
+}
+
+// gates are the flags for feature gates.
+func (p *Plane) gates() []string {
+	if len(p.o.FeatureGates) == 0 {
+		return nil
+	}
+	return []string{"--feature-gates=" + strings.Join(p.o.FeatureGates, ",")}
+}
+
 // args returns the command line of the component called name.
 func (p *Plane) args(name string) []string {
 	switch name {
 	case "etcd":
 		return p.etcdArgs()
 	case "kube-apiserver":
-		return p.apiServerArgs()
+		args := append(p.apiServerArgs(), p.gates()...)
+		if len(p.o.RuntimeConfig) > 0 {
+			args = append(args, "--runtime-config="+strings.Join(p.o.RuntimeConfig, ","))
+		}
+		return args
 	case "kube-controller-manager":
-		return p.controllerManagerArgs()
+		return append(p.controllerManagerArgs(), p.gates()...)
 	}
-	return p.schedulerArgs()
+	return append(p.schedulerArgs(), p.gates()...)
 }
 
 func (p *Plane) etcdArgs() []string {
@@ -71,6 +94,8 @@ func (p *Plane) apiServerArgs() []string {
 		"--allow-privileged=true",
 		"--audit-policy-file=" + p.pki("audit-policy.yaml"),
 		"--audit-log-path=" + filepath.Join(p.o.Logs, "audit.log"),
+		"--audit-log-maxsize=64", // MB, of memory
+		"--audit-log-maxbackup=1",
 		"--profiling=false",
 		"--max-requests-inflight=0", // both 0: limits for shared servers would only add failures here
 		"--max-mutating-requests-inflight=0",
@@ -87,7 +112,6 @@ func (p *Plane) controllerManagerArgs() []string {
 		"--authorization-kubeconfig=" + kubeconfig,
 		"--client-ca-file=" + p.pki("ca.crt"),
 		"--requestheader-client-ca-file=" + p.pki("front-proxy-ca.crt"),
-		"--controllers=*,-nodeipam", // every node is on one bridge: there are no pod ranges to give out
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file=" + p.pki("service-account.key"),
 		"--root-ca-file=" + p.pki("ca.crt"),

@@ -22,11 +22,15 @@ func (p *Plane) config(user keyPair) *rest.Config {
 
 // writeKubeconfig stores the credentials of a user as a file for programs.
 func (p *Plane) writeKubeconfig(file string, user keyPair) error {
+	return clientcmd.WriteToFile(*p.newKubeconfig(p.url, user), file)
+}
+
+func (p *Plane) newKubeconfig(url string, user keyPair) *clientcmdapi.Config {
 	const name = "devcluster"
 	c := clientcmdapi.NewConfig()
-	c.Clusters[name] = &clientcmdapi.Cluster{Server: p.url, CertificateAuthorityData: p.ca.certPEM()}
+	c.Clusters[name] = &clientcmdapi.Cluster{Server: url, CertificateAuthorityData: p.ca.certPEM()}
 	c.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: user.cert, ClientKeyData: user.key}
 	c.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name, Namespace: "default"}
 	c.CurrentContext = name
-	return clientcmd.WriteToFile(*c, file)
+	return c
 }

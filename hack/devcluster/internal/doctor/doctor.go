@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,6 +85,9 @@ func inotify(root fs.FS) Finding {
 	return f
 }
 
+// apparmor is Ubuntu's switch for the namespaces of ordinary users.
+const apparmor = "kernel.apparmor_restrict_unprivileged_userns"
+
 // namespaces are the known causes for which namespaces cannot be made.
 func namespaces(root fs.FS, euid int) []Finding {
 	var causes []Finding
@@ -95,22 +99,38 @@ func namespaces(root fs.FS, euid int) []Finding {
 	}{
 		{"user.max_user_namespaces", func(n int) bool { return n == 0 }, "15000", true},
 		{"kernel.unprivileged_userns_clone", func(n int) bool { return n == 0 }, "1", true},
-		{"kernel.apparmor_restrict_unprivileged_userns", func(n int) bool { return n != 0 }, "0", true},
 		{"user.max_net_namespaces", func(n int) bool { return n < 16 }, "15000", false},
 		{"user.max_pid_namespaces", func(n int) bool { return n < 16 }, "15000", false},
 		{"user.max_mnt_namespaces", func(n int) bool { return n < 16 }, "15000", false},
 	} {
-		if n, ok := sysctl(root, s.name); ok && s.bad(n) && !(s.user && euid == 0) {
+		if n, ok := sysctl(root, s.name); ok && s.bad(n) && (!s.user || euid != 0) {
 			causes = append(causes, Finding{
 				Problem: fmt.Sprintf("%s is %d", s.name, n),
 				Mend:    "sudo sysctl -w " + s.name + "=" + s.mend,
 			})
 		}
 	}
-	if masked(root) {
+	if n, ok := sysctl(root, apparmor); ok && n != 0 && euid != 0 {
+		causes = append(causes, Finding{
+			Problem: fmt.Sprintf("%s is %d: AppArmor takes the rights of ordinary users' namespaces away, as on Ubuntu since 23.10", apparmor, n),
+			Mend:    "sudo sysctl -w " + apparmor + "=0 (to keep it: echo '" + apparmor + " = 0' | sudo tee /etc/sysctl.d/60-devcluster.conf), or run as root",
+		})
+	}
+	if status(root, "Seccomp") == "2" {
+		causes = append(causes, Finding{
+			Problem: "a seccomp filter is on, which in Docker and its like forbids namespaces",
+			Mend:    "start the container with --security-opt seccomp=unconfined --security-opt systempaths=unconfined, or with --privileged",
+		})
+	} else if masked(root) {
 		causes = append(causes, Finding{
 			Problem: "parts of /proc are covered, as container engines do",
-			Mend:    "start the container with --privileged, or with --security-opt systempaths=unconfined --security-opt seccomp=unconfined",
+			Mend:    "start the container with --security-opt systempaths=unconfined (a pod: procMount: Unmasked), or with --privileged",
+		})
+	}
+	if initial(root) {
+		causes = append(causes, Finding{
+			Problem: "the root is the kernel's initial one (an initramfs), which pivot_root cannot leave",
+			Mend:    "start it in a chroot on a mounted file system: mount -t tmpfs or a disk, copy, switch_root",
 		})
 	}
 	if euid == 0 && !has(root, unix.CAP_SYS_ADMIN) {
@@ -147,17 +167,38 @@ func masked(root fs.FS) bool {
 	return false
 }
 
-// has reports whether this process has a capability.
-func has(root fs.FS, capability uint) bool {
-	text, err := fs.ReadFile(root, "proc/self/status")
+// initial reports whether the root is the kernel's first mount.
+func initial(root fs.FS) bool {
+	text, err := fs.ReadFile(root, "proc/self/mountinfo")
 	if err != nil {
-		return true
+		return false
 	}
+	var kind string
 	for line := range strings.Lines(string(text)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			return err != nil || set&(1<<capability) != 0
+		field := strings.Fields(line)
+		if i := slices.Index(field, "-"); len(field) > 4 && field[4] == "/" && i > 0 && i+1 < len(field) {
+			kind = field[i+1] // the last one is on top
 		}
 	}
-	return true
+	return kind == "rootfs"
+}
+
+// status is a field of this process's status.
+func status(root fs.FS, name string) string {
+	text, err := fs.ReadFile(root, "proc/self/status")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// has reports whether this process has a capability.
+func has(root fs.FS, capability uint) bool {
+	set, err := strconv.ParseUint(status(root, "CapEff"), 16, 64)
+	return err != nil || set&(1<<capability) != 0
 }

@@ -30,7 +30,7 @@ func TestCheck(t *testing.T) {
 			files: map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"},
 			euid:  1000,
 			try:   stuck,
-			want:  []string{"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
+			want:  []string{"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 (to keep it: echo 'kernel.apparmor_restrict_unprivileged_userns = 0' | sudo tee /etc/sysctl.d/60-devcluster.conf), or run as root"},
 		},
 		{
 			name:  "root needs no user namespaces",
@@ -39,11 +39,25 @@ func TestCheck(t *testing.T) {
 			want:  []string{"start the container with --privileged, or run as an ordinary user"},
 		},
 		{
+			name:  "a container with a seccomp filter",
+			files: map[string]string{"proc/self/mountinfo": "1 0 0:1 / /proc rw - proc proc rw\n3 1 0:2 /null /proc/kcore rw - tmpfs tmpfs rw\n", "proc/self/status": "Seccomp:\t2\nCapEff:\t000001ffffffffff\n"},
+			euid:  1000,
+			try:   stuck,
+			want:  []string{"start the container with --security-opt seccomp=unconfined --security-opt systempaths=unconfined, or with --privileged"},
+		},
+		{
+			name:  "an initramfs",
+			files: map[string]string{"proc/self/mountinfo": "1 1 0:1 / / rw - rootfs rootfs rw\n"},
+			euid:  1000,
+			try:   stuck,
+			want:  []string{"start it in a chroot on a mounted file system: mount -t tmpfs or a disk, copy, switch_root"},
+		},
+		{
 			name:  "a container",
 			files: map[string]string{"proc/self/mountinfo": "1 0 0:1 / /proc rw - proc proc rw\n2 1 0:2 / /proc/sys/fs/binfmt_misc rw - x x rw\n3 1 0:2 /null /proc/kcore rw - tmpfs tmpfs rw\n"},
 			euid:  1000,
 			try:   stuck,
-			want:  []string{"start the container with --privileged, or with --security-opt systempaths=unconfined --security-opt seccomp=unconfined"},
+			want:  []string{"start the container with --security-opt systempaths=unconfined (a pod: procMount: Unmasked), or with --privileged"},
 		},
 		{
 			name:  "an unknown cause",

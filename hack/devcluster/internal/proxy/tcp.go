@@ -48,6 +48,13 @@ func listenTCP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*tc
 	return f, nil
 }
 
+// Forward passes connections of the listener on to one address until ctx ends, which ends them.
+func Forward(ctx context.Context, listener *net.TCPListener, to netip.AddrPort) {
+	f := &tcpForwarder{listener: listener}
+	f.update([]netip.AddrPort{to})
+	f.run(ctx, ctx)
+}
+
 func (f *tcpForwarder) run(ctx, life context.Context) {
 	stop := context.AfterFunc(ctx, func() { f.listener.Close() })
 	defer stop()

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inputFD is the descriptor on which init is told its spec and the program its input.
+// inputFD is the descriptor on which init is told its spec and the program its input. Passed files follow.
 const inputFD = 3
 
 // initMain is PID 1 of the sandbox. Its end is the end of all.
@@ -67,10 +67,13 @@ func startProgram(s spec) (pid int, err error) {
 		return 0, err
 	}
 	defer read.Close()
-	pid, err = syscall.ForkExec(Executable, []string{s.Program}, &syscall.ProcAttr{
-		Env:   os.Environ(),
-		Files: []uintptr{0, 1, 2, read.Fd()},
-	})
+	files := []uintptr{0, 1, 2, read.Fd()}
+	for i := range s.Files {
+		file := File(i)
+		defer file.Close()
+		files = append(files, file.Fd())
+	}
+	pid, err = syscall.ForkExec(Executable, []string{s.Program}, &syscall.ProcAttr{Env: os.Environ(), Files: files})
 	if err != nil {
 		write.Close()
 		return 0, fmt.Errorf("start %s: %w", s.Program, err)

@@ -39,6 +39,9 @@ const Logs = Dir + "/logs"
 // ResolvConf is the file inside that stands in for /etc/resolv.conf.
 const ResolvConf = Dir + "/resolv.conf"
 
+// ErrNamespaces says that the kernel did not give this process the namespaces of a sandbox.
+var ErrNamespaces = errors.New("make namespaces")
+
 // StatusSetup is the exit code of a sandbox that could not be made. The reason is on stderr.
 const StatusSetup = 125
 
@@ -48,6 +51,7 @@ const initName = "devcluster-init"
 type Options struct {
 	Program    string        // the name that the binary is started under inside
 	Input      []byte        // what the program gets from Input
+	Files      []*os.File    // what the program gets from File, by index
 	Hostname   string        // empty: devcluster
 	Logs       string        // folder of the host that appears at Logs; empty: on tmpfs, gone with the rest
 	Resolv     string        // text of /etc/resolv.conf inside; empty: the host's
@@ -59,6 +63,7 @@ type Options struct {
 type spec struct {
 	Program    string
 	Input      []byte
+	Files      int // how many
 	Hostname   string
 	Logs       string
 	Resolv     string
@@ -79,6 +84,13 @@ func Input() ([]byte, error) {
 	file := os.NewFile(inputFD, "input")
 	defer file.Close()
 	return io.ReadAll(file)
+}
+
+// File returns one of the files that the caller of Run passed. Only the program itself may call it, once for each.
+func File(index int) *os.File {
+	fd := inputFD + 1 + index
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), fmt.Sprintf("file %d", index))
 }
 
 // Run starts the program in a new sandbox, passes interrupts and terminations
@@ -105,7 +117,7 @@ func Run(o Options) (int, error) {
 		Stdin:       os.Stdin,
 		Stdout:      os.Stdout,
 		Stderr:      os.Stderr,
-		ExtraFiles:  []*os.File{read},
+		ExtraFiles:  append([]*os.File{read}, o.Files...),
 		SysProcAttr: attributes(os.Geteuid(), os.Getegid()),
 	}
 	signals := make(chan os.Signal, 8)
@@ -114,7 +126,7 @@ func Run(o Options) (int, error) {
 	err = cmd.Start()
 	read.Close()
 	if err != nil {
-		return 0, fmt.Errorf("make namespaces: %w (`devcluster doctor` tells what is missing)", err)
+		return 0, fmt.Errorf("%w: %w", ErrNamespaces, err)
 	}
 	if o.Foreground {
 		defer takeTerminal()
@@ -157,7 +169,7 @@ func (o Options) spec() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := spec{Program: o.Program, Input: o.Input, Hostname: o.Hostname, Resolv: o.Resolv, Executable: executable, Dir: dir}
+	s := spec{Program: o.Program, Input: o.Input, Files: len(o.Files), Hostname: o.Hostname, Resolv: o.Resolv, Executable: executable, Dir: dir}
 	if s.Hostname == "" {
 		s.Hostname = "devcluster"
 	}
