@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -36,10 +37,13 @@ func (s *supervisor) Fault(ctx context.Context, f control.Fault) error {
 }
 
 // Heal is control.Cluster's.
-func (s *supervisor) Heal(ctx context.Context, namespace string, names []string) error {
+func (s *supervisor) Heal(ctx context.Context, h control.Healing) error {
 	var sides []faults.Side
-	for _, name := range names {
-		side, err := s.side(ctx, namespace, name)
+	for _, name := range h.Sides {
+		side, err := s.side(ctx, h.Namespace, name)
+		if h.MissingIsOK && apierrors.IsNotFound(err) {
+			return nil // Its faults ended with it.
+		}
 		if err != nil {
 			return err
 		}

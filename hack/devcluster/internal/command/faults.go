@@ -104,8 +104,8 @@ func fault(c *cobra.Command, f control.Fault) error {
 }
 
 func healCommand() *cobra.Command {
-	var namespace string
-	return namespaceFlag(&cobra.Command{
+	var h control.Healing
+	c := namespaceFlag(&cobra.Command{
 		Use:   "heal [POD|NODE [POD|NODE|kube-apiserver|ADDRESS]]",
 		Short: "End faults: of a pod or a node, between two, or all",
 		Long: `heal ends all faults that a pod or a node has a part in, or, of two, the cut between them, or, without
@@ -118,9 +118,12 @@ arguments, all. Where there are none it does nothing.
 			if err != nil {
 				return err
 			}
-			return client.Heal(c.Context(), namespace, args)
+			h.Sides = args
+			return client.Heal(c.Context(), h)
 		},
-	}, &namespace)
+	}, &h.Namespace)
+	c.Flags().BoolVar(&h.MissingIsOK, "ignore-not-found", false, "a pod that is gone is no error: its faults are, too")
+	return c
 }
 
 func faultsCommand() *cobra.Command {

@@ -24,7 +24,7 @@ type Cluster interface {
 	// Fault puts a fault into effect.
 	Fault(ctx context.Context, f Fault) error
 	// Heal ends all faults of one side, the cut between two, or all faults.
-	Heal(ctx context.Context, namespace string, sides []string) error
+	Heal(ctx context.Context, h Healing) error
 	// Faults are those in effect.
 	Faults(ctx context.Context) ([]Fault, error)
 }
@@ -39,6 +39,13 @@ type Fault struct {
 	Delay     time.Duration `json:"delay,omitempty"`
 	Jitter    time.Duration `json:"jitter,omitempty"`
 	Percent   float64       `json:"percent,omitempty"`
+}
+
+// Healing says which faults are to end.
+type Healing struct {
+	Namespace   string   `json:"namespace,omitempty"` // of pods that are given without one
+	Sides       []string `json:"sides,omitempty"`     // as in Fault, up to two
+	MissingIsOK bool     `json:"missingIsOK,omitempty"`
 }
 
 // Serve answers on the socket until ctx ends.
@@ -64,7 +71,12 @@ func Serve(ctx context.Context, socket string, c Cluster) error {
 		answer(w, nil, c.Fault(r.Context(), f))
 	})
 	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, nil, c.Heal(r.Context(), r.FormValue("namespace"), r.Form["side"]))
+		var h Healing
+		if err := json.NewDecoder(r.Body).Decode(&h); err != nil {
+			answer(w, nil, err)
+			return
+		}
+		answer(w, nil, c.Heal(r.Context(), h))
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
@@ -107,9 +119,8 @@ func (c *Client) Fault(ctx context.Context, f Fault) error {
 }
 
 // Heal is Cluster.Heal.
-func (c *Client) Heal(ctx context.Context, namespace string, sides []string) error {
-	query := url.Values{"namespace": {namespace}, "side": sides}
-	return c.ask(ctx, http.MethodDelete, "faults?"+query.Encode(), nil, nil)
+func (c *Client) Heal(ctx context.Context, h Healing) error {
+	return c.ask(ctx, http.MethodDelete, "faults", h, nil)
 }
 
 // Faults is Cluster.Faults.
