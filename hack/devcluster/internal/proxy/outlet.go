@@ -95,17 +95,15 @@ func connected(ctx context.Context, file *os.File) error {
 	stop := context.AfterFunc(ctx, func() { file.SetWriteDeadline(time.Now()) })
 	defer stop()
 	var result error
-	waited := false
 	err = raw.Write(func(fd uintptr) bool {
-		if !waited {
-			waited = true
-			return false
-		}
+		// The word that it is writable may have come before anyone waited for
+		// it, and does not come twice: look first.
 		var status int
 		if status, result = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); status != 0 {
 			result = unix.Errno(status)
 		}
-		return true
+		_, unfinished := unix.Getpeername(int(fd))
+		return result != nil || unfinished == nil
 	})
 	return errors.Join(err, result)
 }

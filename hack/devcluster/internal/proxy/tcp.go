@@ -50,7 +50,7 @@ func listenTCP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*tc
 
 // Forward passes connections of the listener on to one address until ctx ends, which ends them.
 func Forward(ctx context.Context, listener *net.TCPListener, to netip.AddrPort) {
-	f := &tcpForwarder{listener: listener}
+	f := &tcpForwarder{out: &outlet{}, listener: listener}
 	f.update([]netip.AddrPort{to})
 	f.run(ctx, ctx)
 }
