@@ -28,6 +28,8 @@ const supervisorName = "devcluster-supervisor"
 type Options struct {
 	Command []string // program and arguments
 	Images  string   // folder of images: xinhari.local/NAME:dev is the program NAME in it; empty: none
+	Nodes   int      // how many nodes; 0: one
+	Zones   []string // zones of the nodes, in turn; nil: none for one node, else zone-a, zone-b and zone-c
 	Logs    string   // folder that keeps the logs; empty: they end with the cluster
 	Hint    string   // printed when the cluster is ready
 
@@ -64,6 +66,9 @@ func Run(o Options) (int, error) {
 		if info, err := os.Stat(o.Images); err != nil || !info.IsDir() {
 			return 0, fmt.Errorf("--images: %s is not a folder", o.Images)
 		}
+	}
+	if err := o.checkNodes(); err != nil {
+		return 0, err
 	}
 	if err := controlplane.CheckFeatureGates(o.FeatureGates); err != nil {
 		return 0, fmt.Errorf("--feature-gates: %w", err)

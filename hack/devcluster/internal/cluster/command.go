@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
 )
 
@@ -99,7 +100,7 @@ func (s *supervisor) environ() []string {
 	if s.Images != "" {
 		path += ":" + s.Images
 	}
-	noProxy := strings.Join([]string{controlplane.ServiceCIDR, podCIDR, ".svc", "." + Domain}, ",")
+	noProxy := strings.Join([]string{controlplane.ServiceCIDR, network.Pods().String(), network.Nodes().String(), ".svc", "." + Domain}, ",")
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		// A host that is itself a pod would make clients ask its cluster instead.
 		return strings.HasPrefix(v, "KUBERNETES_")

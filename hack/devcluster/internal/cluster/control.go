@@ -3,14 +3,19 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"net/netip"
+	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
 )
 
 // Component is control.Cluster's.
 func (s *supervisor) Component(ctx context.Context, name, verb string) error {
+	if n, ok := s.node(name); ok {
+		return s.nodeVerb(ctx, n, verb)
+	}
+	if !controlplane.Has(name) {
+		return fmt.Errorf("no component %q: there are %s", name, strings.Join(s.components(), ", "))
+	}
 	switch verb {
 	case "start":
 		return s.plane.Start(ctx, name)
@@ -22,37 +27,32 @@ func (s *supervisor) Component(ctx context.Context, name, verb string) error {
 	return fmt.Errorf("no verb %q: there are start, stop and pause", verb)
 }
 
-// Pod is control.Cluster's.
-func (s *supervisor) Pod(ctx context.Context, namespace, name, verb string) error {
-	addr, err := s.podAddr(ctx, namespace, name)
-	if err != nil {
-		return err
+// components are the names of all that can be stopped.
+func (s *supervisor) components() []string {
+	names := controlplane.Names()
+	for _, n := range s.nodes {
+		names = append(names, n.Name())
 	}
-	switch verb {
-	case "cut":
-		return s.network.Cut(addr)
-	case "heal":
-		return s.network.Heal(addr)
-	}
-	return fmt.Errorf("no verb %q: there are cut and heal", verb)
+	return names
 }
 
-// podAddr finds a pod that is given by name or by address. Only the name needs the API server.
-func (s *supervisor) podAddr(ctx context.Context, namespace, name string) (netip.Addr, error) {
-	if addr, err := netip.ParseAddr(name); err == nil {
-		return addr, nil
+// nodeVerb does with a node what is done with components. To stop it is what
+// a loss of power does: it falls silent first, so nobody is told of the end of
+// its pods' connections.
+func (s *supervisor) nodeVerb(ctx context.Context, n *clusterNode, verb string) error {
+	switch verb {
+	case "start":
+		if err := n.part(func(p *parting) { p.stopped = false }); err != nil {
+			return err
+		}
+		return n.Start(ctx)
+	case "stop":
+		if err := n.part(func(p *parting) { p.stopped = true }); err != nil {
+			return err
+		}
+		return n.Kill(ctx)
+	case "pause":
+		return n.Pause(ctx)
 	}
-	client, err := kubernetes.NewForConfig(s.plane.Admin())
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	pod, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("find the pod's address, which may be given instead: %w", err)
-	}
-	addr, err := netip.ParseAddr(pod.Status.PodIP)
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("pod %s in %s has no address yet: it is %s", name, namespace, pod.Status.Phase)
-	}
-	return addr, nil
+	return fmt.Errorf("no verb %q: there are start, stop and pause", verb)
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/dns"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/proxy"
 )
 
@@ -62,12 +63,18 @@ func (s *supervisor) serviceNetwork(ctx, ready context.Context) error {
 		Slices:   slices.Lister(),
 		Logger:   s.log.With("part", "dns"),
 	}).Run)
+	member, err := s.network.AddProxy()
+	if err != nil {
+		return err
+	}
 	s.part(ctx, "proxy", func(ctx context.Context) error {
 		return proxy.Run(ctx, proxy.Options{
-			Services: services.Lister(),
-			Slices:   slices.Lister(),
-			Changes:  changes,
-			Logger:   s.log.With("part", "proxy"),
+			Services:  services.Lister(),
+			Slices:    slices.Lister(),
+			Changes:   changes,
+			Logger:    s.log.With("part", "proxy"),
+			Namespace: member.Namespace,
+			Source:    network.Alias,
 		})
 	})
 	return nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,7 +21,9 @@ import (
 	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/control"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/faults"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/sandbox"
 )
 
@@ -35,9 +38,6 @@ const (
 	socket     = sandbox.Dir + "/control.sock"
 )
 
-// podCIDR is the range of the pods' addresses.
-const podCIDR = "10.244.0.0/16"
-
 // dnsAddr is the ClusterIP of the cluster's DNS.
 var dnsAddr = netip.AddrFrom4([4]byte{10, 96, 0, 10})
 
@@ -48,6 +48,8 @@ type supervisor struct {
 	log     *slog.Logger
 	network *network.Network
 	plane   *controlplane.Plane
+	nodes   []*clusterNode
+	faults  *faults.Set
 	parts   sync.WaitGroup
 	fail    context.CancelCauseFunc
 }
@@ -131,8 +133,8 @@ func (s *supervisor) start(ctx context.Context) error {
 	}
 	s.log = slog.New(slog.NewTextHandler(log, nil))
 	klog.SetSlogLogger(s.log.With("part", "client-go")) // else it writes to the user's terminal
-	if s.network, err = network.New(); err != nil {
-		return fmt.Errorf("make the pod network: %w", err)
+	if s.network, err = network.New(netip.MustParseAddr(controlplane.APIServer), dnsAddr); err != nil {
+		return fmt.Errorf("make the network: %w", err)
 	}
 	bin, err := programs()
 	if err != nil {
@@ -154,6 +156,11 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err := s.plane.WriteAdmin(kubeconfig); err != nil {
 		return err
 	}
+	if err := s.makeNodes(); err != nil {
+		return err
+	}
+	s.faults = faults.New(s.faultMembers(), s.log.With("part", "faults"))
+	s.part(ctx, "faults", func(ctx context.Context) error { <-ctx.Done(); return s.faults.Close() })
 	s.part(ctx, "control socket", func(ctx context.Context) error { return control.Serve(ctx, socket, s) })
 	s.part(ctx, "control plane", s.plane.Run)
 	if err := s.plane.Ready(ready); err != nil {
@@ -163,7 +170,8 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err := s.serviceNetwork(ctx, ready); err != nil {
 		return err
 	}
-	if err := s.startNodes(ctx, ready); err != nil {
+	s.startNodes(ctx)
+	if err := s.nodesReady(ready); err != nil {
 		return err
 	}
 	if s.Kubeconfig != "" {
@@ -188,7 +196,7 @@ func programs() (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	for _, name := range binaries.Names {
+	for _, name := range append(slices.Clone(binaries.Names), node.ProgramName) {
 		if err := os.Symlink(sandbox.Executable, filepath.Join(dir, name)); err != nil {
 			return "", err
 		}

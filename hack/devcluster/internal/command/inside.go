@@ -19,13 +19,13 @@ var errOutside = errors.New("this works in a running cluster: start it from what
 
 // insideCommands are those that act on the cluster that they are called in.
 func insideCommands() []*cobra.Command {
-	component := func(verb, short string) *cobra.Command {
+	component := func(verb, short, long string) *cobra.Command {
 		return &cobra.Command{
 			Use:       verb + " COMPONENT",
 			Short:     short,
-			Long:      short + ". Components: " + strings.Join(controlplane.Names(), ", ") + ".",
-			Example:   "  devcluster " + verb + " kube-apiserver",
-			Args:      oneArg("a component: " + strings.Join(controlplane.Names(), ", ")),
+			Long:      long + "\nComponents: " + strings.Join(controlplane.Names(), ", ") + ", node-1, node-2, ...",
+			Example:   "  devcluster " + verb + " kube-apiserver\n  devcluster " + verb + " node-2",
+			Args:      oneArg("a component: " + strings.Join(controlplane.Names(), ", ") + ", or a node"),
 			ValidArgs: controlplane.Names(),
 			RunE: func(c *cobra.Command, args []string) error {
 				client, err := newClient()
@@ -36,34 +36,17 @@ func insideCommands() []*cobra.Command {
 			},
 		}
 	}
-	pod := func(verb, short, long string) *cobra.Command {
-		var namespace string
-		c := &cobra.Command{
-			Use:     verb + " POD",
-			Short:   short,
-			Long:    long,
-			Example: "  devcluster " + verb + " inventory-5d4f8-x2x7k --namespace shop\n  devcluster " + verb + " 10.244.0.7",
-			Args:    oneArg("a pod, by name or address"),
-			RunE: func(c *cobra.Command, args []string) error {
-				client, err := newClient()
-				if err != nil {
-					return err
-				}
-				return client.Pod(c.Context(), namespace, args[0], verb)
-			},
-		}
-		c.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the pod")
-		return c
-	}
-	return []*cobra.Command{
-		component("stop", "Stop a component of the control plane, until `devcluster start`"),
-		component("start", "Start a stopped component, or wake a paused one"),
-		component("pause", "Freeze a component: connections stay open and nothing answers, until `devcluster start`"),
-		pod("cut", "Cut a pod off the network",
-			"cut drops all packets from and to a pod without closing any connection, as an unplugged cable does, until `devcluster heal`."),
-		pod("heal", "Put a pod that was cut off back on the network", "heal undoes `devcluster cut`."),
-		logsCommand(),
-	}
+	return append(faultCommands(),
+		component("stop", "Stop a component or a node, until `devcluster start`",
+			`stop ends a component of the control plane. A node ends as a machine that loses power: it and its
+pods are gone without a word to those they were connected with. About 50 s later the node is not ready,
+and pods that tolerate that for no longer (default: 5 minutes) are deleted, and replaced by controllers.`),
+		component("start", "Start a stopped component or node, or wake a paused one",
+			"start undoes stop and pause. The pods of a node that was stopped start again, unless they were deleted."),
+		component("pause", "Freeze a component or a node's agent, until `devcluster start`",
+			`pause freezes a component: connections stay open and nothing answers. Of a node only the agent is
+frozen, as if its kubelet hung: its pods go on.`),
+		logsCommand())
 }
 
 func oneArg(what string) cobra.PositionalArgs {

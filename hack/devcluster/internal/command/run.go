@@ -62,6 +62,8 @@ func upCommand() *cobra.Command {
 
 func clusterFlags(c *cobra.Command, o *cluster.Options) {
 	c.Flags().StringVar(&o.Images, "images", "", "folder of programs: image xinhari.local/NAME:dev is the program NAME in it")
+	c.Flags().IntVar(&o.Nodes, "nodes", 1, fmt.Sprintf("number of nodes, up to %d", cluster.MaxNodes))
+	c.Flags().StringSliceVar(&o.Zones, "zones", nil, "zones of the nodes, in turn, as a,b,c; without it one node has none, and several are in zone-a, zone-b and zone-c")
 	c.Flags().StringVar(&o.Kubeconfig, "kubeconfig", "", "file to write for programs outside of the cluster, which reach the API server by a port of 127.0.0.1; removed with the cluster")
 	c.Flags().StringSliceVar(&o.FeatureGates, "feature-gates", nil, "Kubernetes feature gates for all components: NAME=true|false,... (AllBeta=true: every beta feature)")
 	c.Flags().StringSliceVar(&o.RuntimeConfig, "runtime-config", nil, "API versions to turn on or off: api/beta=true, or GROUP/VERSION=true|false,...")

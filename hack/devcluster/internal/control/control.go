@@ -4,7 +4,9 @@
 package control
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,10 +19,33 @@ import (
 
 // Cluster is what the supervisor offers.
 type Cluster interface {
-	// Component does start, stop or pause with a component of the control plane.
+	// Component does start, stop or pause with a component of the control plane or a node.
 	Component(ctx context.Context, name, verb string) error
-	// Pod does cut or heal with the network of a pod, which is given by name or by address.
-	Pod(ctx context.Context, namespace, name, verb string) error
+	// Fault puts a fault into effect.
+	Fault(ctx context.Context, f Fault) error
+	// Heal ends all faults of one side, the cut between two, or all faults.
+	Heal(ctx context.Context, h Healing) error
+	// Faults are those in effect.
+	Faults(ctx context.Context) ([]Fault, error)
+}
+
+// Fault is a fault of the network. A side is a pod, as [pod/]NAME or
+// [pod/]NAMESPACE/NAME, a node, as [node/]NAME, kube-apiserver, or an address.
+type Fault struct {
+	Verb      string        `json:"verb"`                // cut, slow or lose
+	Namespace string        `json:"namespace,omitempty"` // of pods that are given without one
+	Of        string        `json:"of"`
+	From      string        `json:"from,omitempty"` // of cut; empty: all
+	Delay     time.Duration `json:"delay,omitempty"`
+	Jitter    time.Duration `json:"jitter,omitempty"`
+	Percent   float64       `json:"percent,omitempty"`
+}
+
+// Healing says which faults are to end.
+type Healing struct {
+	Namespace   string   `json:"namespace,omitempty"` // of pods that are given without one
+	Sides       []string `json:"sides,omitempty"`     // as in Fault, up to two
+	MissingIsOK bool     `json:"missingIsOK,omitempty"`
 }
 
 // Serve answers on the socket until ctx ends.
@@ -31,10 +56,27 @@ func Serve(ctx context.Context, socket string, c Cluster) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /components/{name}/{verb}", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, c.Component(r.Context(), r.PathValue("name"), r.PathValue("verb")))
+		answer(w, nil, c.Component(r.Context(), r.PathValue("name"), r.PathValue("verb")))
 	})
-	mux.HandleFunc("POST /pods/{namespace}/{name}/{verb}", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, c.Pod(r.Context(), r.PathValue("namespace"), r.PathValue("name"), r.PathValue("verb")))
+	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, r *http.Request) {
+		list, err := c.Faults(r.Context())
+		answer(w, list, err)
+	})
+	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
+		var f Fault
+		if err := json.NewDecoder(r.Body).Decode(&f); err != nil {
+			answer(w, nil, err)
+			return
+		}
+		answer(w, nil, c.Fault(r.Context(), f))
+	})
+	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, r *http.Request) {
+		var h Healing
+		if err := json.NewDecoder(r.Body).Decode(&h); err != nil {
+			answer(w, nil, err)
+			return
+		}
+		answer(w, nil, c.Heal(r.Context(), h))
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
@@ -45,9 +87,13 @@ func Serve(ctx context.Context, socket string, c Cluster) error {
 	return nil
 }
 
-func answer(w http.ResponseWriter, err error) {
-	if err != nil {
+// answer writes a result, if there is one, or the error.
+func answer(w http.ResponseWriter, result any, err error) {
+	switch {
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+	case result != nil:
+		json.NewEncoder(w).Encode(result)
 	}
 }
 
@@ -64,19 +110,35 @@ func NewClient(socket string) *Client {
 
 // Component is Cluster.Component.
 func (c *Client) Component(ctx context.Context, name, verb string) error {
-	return c.post(ctx, "components", name, verb)
+	return c.ask(ctx, http.MethodPost, "components/"+url.PathEscape(name)+"/"+url.PathEscape(verb), nil, nil)
 }
 
-// Pod is Cluster.Pod.
-func (c *Client) Pod(ctx context.Context, namespace, name, verb string) error {
-	return c.post(ctx, "pods", namespace, name, verb)
+// Fault is Cluster.Fault.
+func (c *Client) Fault(ctx context.Context, f Fault) error {
+	return c.ask(ctx, http.MethodPost, "faults", f, nil)
 }
 
-func (c *Client) post(ctx context.Context, path ...string) error {
-	for i := range path {
-		path[i] = url.PathEscape(path[i])
+// Heal is Cluster.Heal.
+func (c *Client) Heal(ctx context.Context, h Healing) error {
+	return c.ask(ctx, http.MethodDelete, "faults", h, nil)
+}
+
+// Faults is Cluster.Faults.
+func (c *Client) Faults(ctx context.Context) ([]Fault, error) {
+	var list []Fault
+	err := c.ask(ctx, http.MethodGet, "faults", nil, &list)
+	return list, err
+}
+
+// ask sends a body, if there is one, and reads the result, if one is wanted.
+func (c *Client) ask(ctx context.Context, method, path string, body, result any) error {
+	var content bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&content).Encode(body); err != nil {
+			return err
+		}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://devcluster/"+strings.Join(path, "/"), nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://devcluster/"+path, &content)
 	if err != nil {
 		return err
 	}
@@ -92,5 +154,8 @@ func (c *Client) post(ctx context.Context, path ...string) error {
 	if response.StatusCode != http.StatusOK {
 		return errors.New(strings.TrimSpace(string(text)))
 	}
-	return nil
+	if result == nil {
+		return nil
+	}
+	return json.Unmarshal(text, result)
 }

@@ -11,7 +11,6 @@ package controlplane
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -28,6 +27,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/process"
 )
 
 // ServiceCIDR is the range of ClusterIPs.
@@ -41,6 +42,9 @@ const APIServer = "10.96.0.1"
 func Names() []string {
 	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 }
+
+// Has reports whether there is a component called name.
+func Has(name string) bool { return slices.Contains(Names(), name) }
 
 // Options say where a control plane finds and keeps things. All but the last two are required.
 type Options struct {
@@ -60,7 +64,7 @@ type Plane struct {
 	url        string
 	ca         *authority
 	admin      keyPair
-	components []*component
+	components []*process.Supervised
 
 	mu     sync.Mutex
 	failed error // a component's end before Ready
@@ -74,7 +78,13 @@ func New(o Options) (*Plane, error) {
 		return nil, fmt.Errorf("prepare the control plane: %w", err)
 	}
 	for _, name := range Names() {
-		p.components = append(p.components, newComponent(name, o.Bin, o.Logs, p.args(name), p.ended))
+		p.components = append(p.components, process.New(process.Options{
+			Name:  name,
+			Path:  filepath.Join(o.Bin, name),
+			Args:  p.args(name),
+			Log:   filepath.Join(o.Logs, name+".log"),
+			Ended: p.ended,
+		}))
 	}
 	return p, nil
 }
@@ -83,7 +93,7 @@ func New(o Options) (*Plane, error) {
 func (p *Plane) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	for _, c := range p.components {
-		group.Go(func() { c.run(ctx) })
+		group.Go(func() { c.Run(ctx) })
 	}
 	group.Wait()
 	return nil
@@ -163,7 +173,7 @@ func (p *Plane) ended(name string, err error) {
 	}
 	p.mu.Lock()
 	if !p.ready && p.failed == nil {
-		p.failed = fmt.Errorf("%s ended: %w; its last lines:\n%s", name, err, p.component(name).lastLines(15))
+		p.failed = fmt.Errorf("%s ended: %w; its last lines:\n%s", name, err, p.component(name).LastLines(15))
 	}
 	ready := p.ready
 	p.mu.Unlock()
@@ -185,13 +195,13 @@ func (p *Plane) failure() error {
 // have been restarted. Their watches otherwise come back up to a minute later,
 // and meanwhile a node whose heartbeats they do not see is not ready to them.
 func (p *Plane) Start(ctx context.Context, name string) error {
-	if err := p.ask(ctx, name, start); err != nil || name != "kube-apiserver" {
+	if err := p.ask(ctx, name, (*process.Supervised).Start); err != nil || name != "kube-apiserver" {
 		return err
 	}
 	if err := p.answers(ctx); err != nil {
 		return err
 	}
-	return errors.Join(p.ask(ctx, "kube-controller-manager", restart), p.ask(ctx, "kube-scheduler", restart))
+	return errors.Join(p.ask(ctx, "kube-controller-manager", (*process.Supervised).Restart), p.ask(ctx, "kube-scheduler", (*process.Supervised).Restart))
 }
 
 // answers waits until the API server is ready.
@@ -204,21 +214,25 @@ func (p *Plane) answers(ctx context.Context) error {
 }
 
 // Stop ends a component until Start.
-func (p *Plane) Stop(ctx context.Context, name string) error { return p.ask(ctx, name, stop) }
+func (p *Plane) Stop(ctx context.Context, name string) error {
+	return p.ask(ctx, name, (*process.Supervised).Stop)
+}
 
 // Pause freezes a component until Start: it keeps its connections and answers nothing.
-func (p *Plane) Pause(ctx context.Context, name string) error { return p.ask(ctx, name, pause) }
+func (p *Plane) Pause(ctx context.Context, name string) error {
+	return p.ask(ctx, name, (*process.Supervised).Pause)
+}
 
-func (p *Plane) ask(ctx context.Context, name string, v verb) error {
+func (p *Plane) ask(ctx context.Context, name string, verb func(*process.Supervised, context.Context) error) error {
 	c := p.component(name)
 	if c == nil {
 		return fmt.Errorf("no component %q: there are %s", name, strings.Join(Names(), ", "))
 	}
-	return c.ask(ctx, v)
+	return verb(c, ctx)
 }
 
-func (p *Plane) component(name string) *component {
-	i := slices.IndexFunc(p.components, func(c *component) bool { return c.name == name })
+func (p *Plane) component(name string) *process.Supervised {
+	i := slices.IndexFunc(p.components, func(c *process.Supervised) bool { return c.Name() == name })
 	if i < 0 {
 		return nil
 	}
@@ -237,11 +251,12 @@ func (p *Plane) AdminKubeconfig(url string) ([]byte, error) {
 	return clientcmd.Write(*p.newKubeconfig(url, p.admin))
 }
 
-// Node is what a node needs to be one.
+// Node is what a node needs to be one; certificates and keys are PEM.
 type Node struct {
-	Config      *rest.Config    // credentials of system:node:NAME
-	ServingCert tls.Certificate // for the kubelet API
-	ClientCA    *x509.CertPool  // signed the API server's certificate as a client of the kubelet API
+	Server                  string // URL of the API server
+	CA                      []byte // signed the API server's certificates, as a server and as the kubelet API's client
+	Cert, Key               []byte // of system:node:NAME
+	ServingCert, ServingKey []byte // for the kubelet API
 }
 
 // Node makes the credentials of the node called name, which serves at addrs.
@@ -254,11 +269,11 @@ func (p *Plane) Node(name string, addrs ...netip.Addr) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	cert, err := server.tls()
-	if err != nil {
-		return Node{}, err
-	}
-	return Node{Config: p.config(client), ServingCert: cert, ClientCA: p.ca.pool()}, nil
+	return Node{
+		Server: p.url, CA: p.ca.certPEM(),
+		Cert: client.cert, Key: client.key,
+		ServingCert: server.cert, ServingKey: server.key,
+	}, nil
 }
 
 func (p *Plane) pki(file string) string { return filepath.Join(p.o.Dir, "pki", file) }

@@ -47,9 +47,16 @@ func probeMain() {
 }
 
 func probe() error {
-	net, err := network.New()
+	bridge, err := network.New()
 	if err != nil {
 		return fmt.Errorf("make a bridge: %w (modprobe bridge veth)", err)
+	}
+	if _, err := bridge.AddNode(1); err != nil {
+		return fmt.Errorf("%w (modprobe veth)", err)
+	}
+	node, err := network.OpenNode(network.Cluster(), network.NodeRange(2), "")
+	if err != nil {
+		return err
 	}
 	pod := &exec.Cmd{
 		Path:        sandbox.Executable,
@@ -63,7 +70,7 @@ func probe() error {
 	if err := pod.Start(); err != nil {
 		return fmt.Errorf("make a pod's namespaces: %w", err)
 	}
-	_, err = net.Attach(pod.Process.Pid)
+	_, err = node.Attach(pod.Process.Pid)
 	stdin.Close()
 	return errors.Join(err, pod.Wait())
 }

@@ -1,242 +1,128 @@
-package network
+package network_test
 
 import (
 	"errors"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
-	"syscall"
+	"path/filepath"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/network/networktest"
 )
 
-const insideVariable = "DEVCLUSTER_TEST_INSIDE"
+func TestMain(m *testing.M) { os.Exit(networktest.Main(m)) }
 
-// TestMain runs the tests in a user and a network namespace of their own.
-func TestMain(m *testing.M) {
-	if os.Getenv(insideVariable) != "" {
-		os.Exit(m.Run())
+func TestEveryoneReachesEveryone(t *testing.T) {
+	c := networktest.New(t, 2)
+	service := netip.MustParseAddr("10.96.7.7")
+	places := map[string]*networktest.Place{
+		"a pod":                    c.Nodes[0].Pod(t),
+		"another pod of that node": c.Nodes[0].Pod(t),
+		"a pod of another node":    c.Nodes[1].Pod(t),
+		"a node":                   c.Nodes[0].Place(),
+		"another node":             c.Nodes[1].Place(),
+		"the cluster":              networktest.Here(),
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	targets := map[string]netip.Addr{
+		"a ClusterIP of the cluster": networktest.Own,
+		"a ClusterIP of the proxy":   service,
 	}
-	if err := cmd.Run(); err != nil {
-		os.Stderr.WriteString(err.Error() + "\n")
-		os.Exit(1)
+	for name, p := range places {
+		targets[name] = p.Addr
+		p.Echo(t, p.Addr)
 	}
-}
-
-// namespace runs functions in a network namespace of its own.
-type namespace struct {
-	tid  int
-	work chan func()
-}
-
-func newNamespace(t *testing.T) *namespace {
-	ns := &namespace{work: make(chan func())}
-	ready := make(chan error)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // Never unlocked: the thread ends here.
-		ns.tid = unix.Gettid()
-		ready <- unix.Unshare(unix.CLONE_NEWNET)
-		for f := range ns.work {
-			f()
-		}
-	}()
-	if err := <-ready; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { close(ns.work); <-done })
-	return ns
-}
-
-func (ns *namespace) do(f func()) {
-	done := make(chan struct{})
-	ns.work <- func() { defer close(done); f() }
-	<-done
-}
-
-// dial reports whether a connection comes about in a short time.
-func (ns *namespace) dial(address string) (conn net.Conn, err error) {
-	ns.do(func() { conn, err = net.DialTimeout("tcp4", address, 300*time.Millisecond) })
-	return conn, err
-}
-
-func (ns *namespace) listen(t *testing.T, address string) {
-	var listener net.Listener
-	var err error
-	ns.do(func() { listener, err = net.Listen("tcp4", address) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	echo(t, listener)
-}
-
-// echo answers each connection with what it sends.
-func echo(t *testing.T, listener net.Listener) {
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
+	networktest.Here().Echo(t, networktest.Own)
+	(&networktest.Place{Namespace: c.Proxy.Namespace}).Echo(t, service)
+	for from, p := range places {
+		for to, addr := range targets {
+			conn, err := p.Dial(addr, networktest.Port)
 			if err != nil {
-				return
+				t.Errorf("from %s to %s: %v", from, to, err)
+				continue
 			}
-			go func() {
-				defer conn.Close()
-				buffer := make([]byte, 16)
-				for {
-					n, err := conn.Read(buffer)
-					if err != nil {
-						return
-					}
-					conn.Write(buffer[:n])
-				}
-			}()
-		}
-	}()
-}
-
-func newNetwork(t *testing.T) *Network {
-	n, err := New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
-}
-
-func attach(t *testing.T, n *Network, ns *namespace) netip.Addr {
-	addr, err := n.Attach(ns.tid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr
-}
-
-func TestPodsReachEachOtherAndTheCluster(t *testing.T) {
-	n := newNetwork(t)
-	a, b := newNamespace(t), newNamespace(t)
-	attach(t, n, a)
-	to := attach(t, n, b)
-	b.listen(t, to.String()+":80")
-	b.listen(t, "127.0.0.1:81")
-	for _, address := range []string{"10.96.0.1:443", "10.244.0.1:53", "127.0.0.1:8080"} {
-		listener, err := net.Listen("tcp4", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		echo(t, listener)
-	}
-	tests := []struct {
-		name, address string
-		want          bool
-	}{
-		{"another pod", to.String() + ":80", true},
-		{"a ClusterIP", "10.96.0.1:443", true},
-		{"the gateway", "10.244.0.1:53", true},
-		{"the loopback of the cluster", "127.0.0.1:8080", false},
-		{"the loopback of another pod", to.String() + ":81", false},
-	}
-	for _, test := range tests {
-		conn, err := a.dial(test.address)
-		if (err == nil) != test.want {
-			t.Errorf("%s: %v", test.name, err)
-		}
-		if err == nil {
+			// Nobody on the way speaks for the caller; to itself anyone may be anyone.
+			if local := conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr(); local != p.Addr && !(from == "the cluster" && addr == networktest.Own) {
+				t.Errorf("from %s to %s: as %s, want %s", from, to, local, p.Addr)
+			}
 			conn.Close()
 		}
 	}
 }
 
-func TestCutDropsWithoutClosing(t *testing.T) {
-	n := newNetwork(t)
-	a, b := newNamespace(t), newNamespace(t)
-	attach(t, n, a)
-	to := attach(t, n, b)
-	b.listen(t, to.String()+":80")
-	conn, err := a.dial(to.String() + ":80")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	say := func(timeout time.Duration) error {
-		conn.SetDeadline(time.Now().Add(timeout))
-		if _, err := conn.Write([]byte("x")); err != nil {
-			return err
-		}
-		_, err := conn.Read(make([]byte, 1))
-		return err
-	}
-	if err := say(time.Second); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Cut(to); err != nil {
-		t.Fatal(err)
-	}
-	if err := say(200 * time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("over a cut link: %v", err)
-	}
-	if c, err := a.dial(to.String() + ":80"); err == nil {
-		c.Close()
-		t.Error("a cut pod can be dialled")
-	}
-	if err := n.Heal(to); err != nil {
-		t.Fatal(err)
-	}
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
-		t.Errorf("the answer over the healed link: %v", err)
+func TestLoopbacksAreApart(t *testing.T) {
+	c := networktest.New(t, 1)
+	pod := c.Nodes[0].Pod(t)
+	here := netip.MustParseAddr("127.0.0.1")
+	networktest.Here().Echo(t, here)
+	if conn, err := pod.Dial(here, networktest.Port); err == nil {
+		conn.Close()
+		t.Error("a pod reaches the loopback address of the cluster")
 	}
 }
 
-func TestAddresses(t *testing.T) {
-	n := newNetwork(t)
-	a, b := newNamespace(t), newNamespace(t)
-	first := attach(t, n, a)
-	if err := n.Detach(first); err != nil {
+func TestPartedNode(t *testing.T) {
+	c := networktest.New(t, 2)
+	a, b, far := c.Nodes[0].Pod(t), c.Nodes[0].Pod(t), c.Nodes[1].Pod(t)
+	for _, p := range []*networktest.Place{a, b, far, networktest.Here()} {
+		p.Echo(t, p.Addr)
+	}
+	if err := c.Network.Connect(c.Nodes[0].Member, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Detach(first); err != nil {
-		t.Errorf("detach again: %v", err)
+	a.Reaches(t, far.Addr, false)
+	far.Reaches(t, a.Addr, false)
+	networktest.Here().Reaches(t, c.Nodes[0].Addr, false)
+	a.Reaches(t, b.Addr, true)
+	far.Reaches(t, network.Cluster(), true)
+	if err := c.Network.Connect(c.Nodes[0].Member, true); err != nil {
+		t.Fatal(err)
 	}
-	if second := attach(t, n, b); second == first {
-		t.Errorf("%s is given again at once", first)
-	}
-	if err := n.Cut(first); !errors.Is(err, ErrUnknown) {
-		t.Errorf("cut of a free address: %v", err)
-	}
-	if got, want := next(netip.MustParseAddr("10.244.255.254")), netip.MustParseAddr("10.244.0.1"); got != want {
-		t.Errorf("after the last comes %s, want %s", got, want)
-	}
+	a.Reaches(t, far.Addr, true)
 }
 
-func TestFullNetwork(t *testing.T) {
-	n := &Network{used: map[netip.Addr]bool{}, last: gateway.Addr()}
-	for range 65533 {
-		if _, err := n.take(); err != nil {
+func TestAddressesAreNotSoonReused(t *testing.T) {
+	c := networktest.New(t, 1)
+	state := filepath.Join(t.TempDir(), "last")
+	var seen []netip.Addr
+	for range 2 { // The second is opened anew.
+		err := c.Nodes[0].Namespace.Do(func() error {
+			n, err := network.OpenNode(c.Nodes[0].Addr, c.Nodes[0].Ranges[0], state)
+			if err != nil {
+				return err
+			}
+			node := &networktest.Node{Member: c.Nodes[0].Member, Attacher: n}
+			first := node.Pod(t)
+			if err := errors.Join(n.Detach(first.Addr), n.Detach(first.Addr)); err != nil {
+				t.Errorf("detach twice: %v", err)
+			}
+			seen = append(seen, first.Addr, node.Pod(t).Addr)
+			return n.Close()
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if addr, err := n.take(); !errors.Is(err, ErrFull) {
-		t.Errorf("got %v, %v", addr, err)
+	for i, addr := range seen {
+		if want := netip.AddrFrom4([4]byte{10, 244, 1, byte(2 + i)}); addr != want {
+			t.Errorf("address %d = %s, want %s", i, addr, want)
+		}
 	}
-	delete(n.used, n.last)
-	if addr, err := n.take(); err != nil || addr != n.last {
-		t.Errorf("got %v, %v, want the one free address", addr, err)
+}
+
+func TestAPodIsGoneWithItsCable(t *testing.T) {
+	c := networktest.New(t, 1)
+	pod := c.Nodes[0].Pod(t)
+	pod.Echo(t, pod.Addr)
+	networktest.Here().Reaches(t, pod.Addr, true)
+	if err := c.Nodes[0].Attacher.Detach(pod.Addr); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialTimeout("tcp4", netip.AddrPortFrom(pod.Addr, networktest.Port).String(), 300*time.Millisecond)
+	if err == nil {
+		conn.Close()
+		t.Error("a detached pod is reached")
 	}
 }

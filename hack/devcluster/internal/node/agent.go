@@ -48,7 +48,11 @@ type Options struct {
 	// Config reaches the API server as system:node:NAME.
 	Config *rest.Config
 	// Network is what pods are attached to.
-	Network *network.Network
+	Network *network.Node
+	// PodCIDR is the range of the pods' addresses, for the Node object; empty: not told.
+	PodCIDR string
+	// Labels are the Node's, beyond those every node has.
+	Labels map[string]string
 	// Images is a folder of programs: image xinhari.local/NAME:dev is NAME.
 	Images string
 	// Dir is a folder for the state of pods, emptied at the start.
@@ -125,7 +129,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := os.MkdirAll(pods, 0o755); err != nil {
 		return err
 	}
-	address := netip.AddrPortFrom(a.o.Network.Gateway(), kubelet.Port)
+	address := netip.AddrPortFrom(a.o.Network.Addr(), kubelet.Port)
 	server, err := kubelet.Listen(address, a.o.ServingCert, a.o.ClientCA, a.client, a)
 	if err != nil {
 		return err
@@ -230,7 +234,7 @@ func (a *Agent) worker(namespace, name string) (*worker, bool) {
 func (a *Agent) facts(address netip.Addr) pod.Facts {
 	return pod.Facts{
 		NodeName:    a.o.Name,
-		HostIP:      a.o.Network.Gateway(),
+		HostIP:      a.o.Network.Addr(),
 		PodIP:       address,
 		Allocatable: capacity(1),
 		Domain:      a.o.ClusterDomain,
@@ -247,4 +251,9 @@ func nodeDNS() string {
 
 // Lookup returns the main function of the program called name, for main
 // functions to call before anything else. It does not return from a call.
-func Lookup(name string) (main func(), ok bool) { return runtime.Lookup(name) }
+func Lookup(name string) (main func(), ok bool) {
+	if name == ProgramName {
+		return agentMain, true
+	}
+	return runtime.Lookup(name)
+}

@@ -124,7 +124,7 @@ type cluster struct {
 	binaries   string
 	ca         *authority
 	client     kubernetes.Interface
-	network    *network.Network
+	network    *network.Node
 	kubeconfig string
 	apiserver  *exec.Cmd
 	agent      *Agent
@@ -141,8 +141,17 @@ func newCluster(t *testing.T) *cluster {
 		t.Fatalf("%s is not set: it names the folder with kube-apiserver and the others, which `devcluster assets DIR` makes (make test does)", binariesVariable)
 	}
 	c := &cluster{t: t, dir: t.TempDir(), binaries: binaries, ca: newAuthority(t)}
-	var err error
-	if c.network, err = network.New(); err != nil {
+	// The cluster's namespace is the node's as well.
+	cables, err := network.New(netip.MustParseAddr(serverAddress))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cables.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if c.network, err = network.OpenNode(network.Cluster(), network.NodeRange(1), ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -197,7 +206,7 @@ func (c *cluster) startControlPlane() {
 func (c *cluster) startServer() {
 	file := func(name string) string { return filepath.Join(c.dir, name) }
 	c.apiserver = c.start("kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
-		"--bind-address="+serverAddress, "--secure-port=443", "--advertise-address=10.244.0.1",
+		"--bind-address="+serverAddress, "--secure-port=443", "--advertise-address="+serverAddress,
 		"--tls-cert-file="+file("server.crt"), "--tls-private-key-file="+file("server.key"), "--client-ca-file="+file("ca.crt"),
 		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--service-account-key-file="+file("server.key"), "--service-account-signing-key-file="+file("server.key"),
@@ -390,7 +399,7 @@ func (a *authority) issue(t *testing.T, subject pkix.Name) (cert, key []byte) {
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-		IPAddresses: []net.IP{net.ParseIP(serverAddress), net.ParseIP("10.244.0.1"), net.ParseIP("127.0.0.1")},
+		IPAddresses: []net.IP{net.ParseIP(serverAddress), net.ParseIP("10.245.0.1"), net.ParseIP("127.0.0.1")},
 		DNSNames:    []string{"kubernetes.default.svc"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &private.PublicKey, a.key)

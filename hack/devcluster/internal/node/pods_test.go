@@ -309,7 +309,7 @@ func TestPods(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			res, err := client.Get("https://10.244.0.1:10250/containerLogs/default/absent/main")
+			res, err := client.Get("https://10.245.0.1:10250/containerLogs/default/absent/main")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -322,7 +322,7 @@ func TestPods(t *testing.T) {
 		pool := x509.NewCertPool()
 		pool.AddCert(c.ca.cert)
 		anonymous := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-		if res, err := anonymous.Get("https://10.244.0.1:10250/healthz"); err == nil {
+		if res, err := anonymous.Get("https://10.245.0.1:10250/healthz"); err == nil {
 			res.Body.Close()
 			t.Errorf("without a certificate: %s", res.Status)
 		}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"maps"
 	"os"
 	goruntime "runtime"
 	"strings"
@@ -104,16 +105,20 @@ func (a *Agent) node() *corev1.Node {
 			LastHeartbeatTime: now, LastTransitionTime: now,
 		}
 	}
-	address := a.o.Network.Gateway().String()
+	address := a.o.Network.Addr().String()
+	labels := map[string]string{
+		corev1.LabelHostname:   a.o.Name,
+		corev1.LabelOSStable:   goruntime.GOOS,
+		corev1.LabelArchStable: goruntime.GOARCH,
+	}
+	maps.Copy(labels, a.o.Labels)
+	var spec corev1.NodeSpec
+	if a.o.PodCIDR != "" {
+		spec = corev1.NodeSpec{PodCIDR: a.o.PodCIDR, PodCIDRs: []string{a.o.PodCIDR}}
+	}
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: a.o.Name,
-			Labels: map[string]string{
-				corev1.LabelHostname:   a.o.Name,
-				corev1.LabelOSStable:   goruntime.GOOS,
-				corev1.LabelArchStable: goruntime.GOARCH,
-			},
-		},
+		ObjectMeta: metav1.ObjectMeta{Name: a.o.Name, Labels: labels},
+		Spec:       spec,
 		Status: corev1.NodeStatus{
 			Capacity:    capacity(overcommit),
 			Allocatable: capacity(overcommit),

@@ -66,7 +66,7 @@ func newWorker(life context.Context, a *Agent, p *corev1.Pod) *worker {
 		logs:       map[string]containerLogs{},
 		observed: pod.Observed{
 			Started:    metav1.Now().Rfc3339Copy(),
-			HostIP:     a.o.Network.Gateway(),
+			HostIP:     a.o.Network.Addr(),
 			Containers: map[string]corev1.ContainerStatus{},
 		},
 	}
@@ -235,7 +235,7 @@ func (w *worker) openSandbox(ctx context.Context, p *corev1.Pod) (netip.Addr, bo
 }
 
 func (w *worker) tryOpenSandbox(p *corev1.Pod) (netip.Addr, error) {
-	address := w.agent.o.Network.Gateway()
+	address := w.agent.o.Network.Addr()
 	attach := func(tid int) (err error) {
 		address, err = w.agent.o.Network.Attach(tid)
 		return err
@@ -266,7 +266,7 @@ func (w *worker) closeSandbox() {
 	if sandbox == nil {
 		return
 	}
-	if address != w.agent.o.Network.Gateway() {
+	if address != w.agent.o.Network.Addr() {
 		if err := w.agent.o.Network.Detach(address); err != nil {
 			w.agent.log.Warn("detach pod", "error", err)
 		}

@@ -20,17 +20,24 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/netns"
 )
 
 // retryBusy is how often an address that another program listens on is tried again.
 const retryBusy = time.Second
 
-// Options say what a proxy follows. All are required.
+// Options say what a proxy follows and where it is. Namespace and Source may be left out.
 type Options struct {
 	Services corelisters.ServiceLister
 	Slices   discoverylisters.EndpointSliceLister
 	Changes  <-chan struct{} // gets a value after any change of either
 	Logger   *slog.Logger
+
+	// Namespace is where it listens, and where it connects from; nil: the caller's.
+	Namespace *netns.Namespace
+	// Source is the address that it has to speak from for a client; nil: any of its own.
+	Source func(client netip.Addr) netip.Addr
 }
 
 // frontend is a port of a ClusterIP.
@@ -122,8 +129,9 @@ func (p *proxy) sync(ctx context.Context) (busy bool, err error) {
 }
 
 func (p *proxy) listen(f frontend, backends []netip.AddrPort) (forwarder, error) {
+	out := &outlet{namespace: p.Namespace, source: p.Source}
 	if f.protocol == corev1.ProtocolUDP {
-		return listenUDP(f.addr, backends)
+		return listenUDP(out, f.addr, backends)
 	}
-	return listenTCP(f.addr, backends)
+	return listenTCP(out, f.addr, backends)
 }

@@ -30,22 +30,27 @@ func (r *rotation) pick() netip.AddrPort {
 
 type tcpForwarder struct {
 	rotation
+	out      *outlet
 	listener *net.TCPListener
 }
 
-func listenTCP(addr netip.AddrPort, backends []netip.AddrPort) (*tcpForwarder, error) {
-	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+func listenTCP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*tcpForwarder, error) {
+	var listener *net.TCPListener
+	err := out.namespace.Do(func() (err error) {
+		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	f := &tcpForwarder{listener: listener}
+	f := &tcpForwarder{out: out, listener: listener}
 	f.update(backends)
 	return f, nil
 }
 
 // Forward passes connections of the listener on to one address until ctx ends, which ends them.
 func Forward(ctx context.Context, listener *net.TCPListener, to netip.AddrPort) {
-	f := &tcpForwarder{listener: listener}
+	f := &tcpForwarder{out: &outlet{}, listener: listener}
 	f.update([]netip.AddrPort{to})
 	f.run(ctx, ctx)
 }
@@ -77,7 +82,7 @@ func (f *tcpForwarder) run(ctx, life context.Context) {
 
 // forward connects a client with a backend until both are done.
 func (f *tcpForwarder) forward(ctx context.Context, client *net.TCPConn) {
-	backend := f.dial(ctx)
+	backend := f.dial(ctx, client)
 	if backend == nil {
 		reset(client)
 		return
@@ -92,12 +97,11 @@ func (f *tcpForwarder) forward(ctx context.Context, client *net.TCPConn) {
 	group.Wait()
 }
 
-func (f *tcpForwarder) dial(ctx context.Context) *net.TCPConn {
-	dialer := net.Dialer{Timeout: dialTimeout}
+func (f *tcpForwarder) dial(ctx context.Context, client *net.TCPConn) *net.TCPConn {
+	from := client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	for range dialTries {
-		conn, err := dialer.DialContext(ctx, "tcp", f.pick().String())
-		if err == nil {
-			return conn.(*net.TCPConn)
+		if conn, err := f.out.dialTCP(ctx, from, f.pick()); err == nil {
+			return conn
 		}
 	}
 	return nil

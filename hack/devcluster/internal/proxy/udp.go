@@ -16,18 +16,23 @@ const maxDatagram = 65507
 
 type udpForwarder struct {
 	rotation
+	out  *outlet
 	conn *net.UDPConn
 
 	mu    sync.Mutex
 	flows map[netip.AddrPort]*net.UDPConn // by client
 }
 
-func listenUDP(addr netip.AddrPort, backends []netip.AddrPort) (*udpForwarder, error) {
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+func listenUDP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*udpForwarder, error) {
+	var conn *net.UDPConn
+	err := out.namespace.Do(func() (err error) {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	f := &udpForwarder{conn: conn, flows: make(map[netip.AddrPort]*net.UDPConn)}
+	f := &udpForwarder{out: out, conn: conn, flows: make(map[netip.AddrPort]*net.UDPConn)}
 	f.update(backends)
 	return f, nil
 }
@@ -65,7 +70,7 @@ func (f *udpForwarder) flow(client netip.AddrPort) (flow *net.UDPConn, fresh boo
 	if flow, ok := f.flows[client]; ok {
 		return flow, false
 	}
-	flow, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(f.pick()))
+	flow, err := f.out.dialUDP(client.Addr(), f.pick())
 	if err != nil {
 		return nil, false
 	}

@@ -1,4 +1,4 @@
-package controlplane
+package process
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// program writes a shell script as the program of a component.
+// program writes a shell script as a program.
 func program(t *testing.T, name, script string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -19,6 +19,10 @@ func program(t *testing.T, name, script string) (dir string) {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+func supervised(name, bin, logs string, ended func(string, error)) *Supervised {
+	return New(Options{Name: name, Path: filepath.Join(bin, name), Log: filepath.Join(logs, name+".log"), Ended: ended})
 }
 
 // fifo makes a named pipe: reading a line from it waits for a writer.
@@ -40,11 +44,11 @@ func read(t *testing.T, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// supervise runs a component until the test ends.
-func supervise(t *testing.T, c *component) {
+// supervise runs a program until the test ends.
+func supervise(t *testing.T, c *Supervised) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); c.run(ctx) }()
+	go func() { defer close(done); c.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 }
 
@@ -53,11 +57,11 @@ func alive(pid string) bool {
 	return err == nil
 }
 
-func TestComponentStartsAgainAfterAnEndUnasked(t *testing.T) {
+func TestStartsAgainAfterAnEndUnasked(t *testing.T) {
 	started := fifo(t)
 	ended := make(chan string, 8)
 	bin := program(t, "short", "echo last words; echo $$ >"+started+"; exit 3")
-	c := newComponent("short", bin, t.TempDir(), nil, func(name string, err error) { ended <- name + ": " + err.Error() })
+	c := supervised("short", bin, t.TempDir(), func(name string, err error) { ended <- name + ": " + err.Error() })
 	supervise(t, c)
 	for range 2 {
 		read(t, started)
@@ -65,30 +69,30 @@ func TestComponentStartsAgainAfterAnEndUnasked(t *testing.T) {
 			t.Errorf("told %q, want %q", got, want)
 		}
 	}
-	if got, want := c.lastLines(1), "last words"; got != want {
+	if got, want := c.LastLines(1), "last words"; got != want {
 		t.Errorf("last line of the log = %q, want %q", got, want)
 	}
 }
 
-func TestComponentStopsAndStarts(t *testing.T) {
+func TestStopsAndStarts(t *testing.T) {
 	started := fifo(t)
 	bin := program(t, "long", "echo $$ >"+started+"; exec sleep 1000")
-	c := newComponent("long", bin, t.TempDir(), nil, func(name string, err error) { t.Errorf("%s: %v", name, err) })
+	c := supervised("long", bin, t.TempDir(), func(name string, err error) { t.Errorf("%s: %v", name, err) })
 	supervise(t, c)
 	first := read(t, started)
-	if err := c.ask(t.Context(), stop); err != nil {
+	if err := c.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if alive(first) {
 		t.Error("still there after stop")
 	}
-	if err := c.ask(t.Context(), pause); err == nil {
-		t.Error("a stopped component was paused")
+	if err := c.Pause(t.Context()); err == nil {
+		t.Error("a stopped program was paused")
 	}
-	if err := c.ask(t.Context(), stop); err != nil {
+	if err := c.Stop(t.Context()); err != nil {
 		t.Errorf("second stop: %v", err)
 	}
-	if err := c.ask(t.Context(), start); err != nil {
+	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	second := read(t, started)
@@ -97,10 +101,10 @@ func TestComponentStopsAndStarts(t *testing.T) {
 	}
 }
 
-func TestComponentPauses(t *testing.T) {
+func TestPauses(t *testing.T) {
 	started := fifo(t)
 	bin := program(t, "long", "echo $$ >"+started+"; exec sleep 1000")
-	c := newComponent("long", bin, t.TempDir(), nil, func(name string, err error) { t.Errorf("%s: %v", name, err) })
+	c := supervised("long", bin, t.TempDir(), func(name string, err error) { t.Errorf("%s: %v", name, err) })
 	supervise(t, c)
 	pid := read(t, started)
 	// A signal takes effect some time after it was sent, and nobody is told when.
@@ -116,21 +120,51 @@ func TestComponentPauses(t *testing.T) {
 			}
 		}
 	}
-	if err := c.ask(t.Context(), pause); err != nil {
+	if err := c.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	become(true)
-	if err := c.ask(t.Context(), start); err != nil {
+	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	become(false)
-	if err := c.ask(t.Context(), pause); err != nil {
+	if err := c.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.ask(t.Context(), stop); err != nil {
+	if err := c.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if alive(pid) {
-		t.Error("a paused component outlived stop")
+		t.Error("a paused program outlived stop")
+	}
+}
+
+func TestInputAndKill(t *testing.T) {
+	said := fifo(t)
+	bin := program(t, "reader", "trap 'echo asked' TERM; { cat <&3; echo $$; } >"+said+"; while :; do sleep 0.01; done")
+	logs := t.TempDir()
+	c := New(Options{
+		Name: "reader", Path: filepath.Join(bin, "reader"), Log: filepath.Join(logs, "log"), Input: []byte("secret\n"),
+		Ended: func(name string, err error) { t.Errorf("%s: %v", name, err) },
+	})
+	supervise(t, c)
+	for range 2 { // The input is there for each start.
+		secret, pid, _ := strings.Cut(read(t, said), "\n")
+		if secret != "secret" {
+			t.Errorf("read %q from descriptor 3", secret)
+		}
+		if err := c.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if alive(pid) {
+			t.Error("still there after kill")
+		}
+		if err := c.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read(t, said)
+	if text := read(t, filepath.Join(logs, "log")); text != "" {
+		t.Errorf("log = %q: it was asked to end", text)
 	}
 }
