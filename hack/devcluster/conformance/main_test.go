@@ -20,8 +20,8 @@ import (
 
 // Environment of the tests; make test sets it.
 const (
-	binaryEnv = "DEVCLUSTER_BINARY" // devcluster
-	helmEnv   = "HELM"              // Helm
+	binaryEnv = "DEVCLUSTER_BINARY"  // devcluster
+	helmEnv   = "HELM"               // Helm
 	imagesEnv = "CONFORMANCE_IMAGES" // a folder with nats-server
 	insideEnv = "CONFORMANCE_INSIDE" // set by the tests themselves: they are in the cluster
 )

@@ -83,6 +83,8 @@ func (s *scene) podGone(name string) {
 	gone[*corev1.Pod](s, s.client.CoreV1().Pods(s.namespace), name)
 }
 
+func exists(*corev1.Pod) error { return nil }
+
 func conditionIs(kind corev1.PodConditionType, want corev1.ConditionStatus) func(*corev1.Pod) error {
 	return func(p *corev1.Pod) error {
 		for _, c := range p.Status.Conditions {

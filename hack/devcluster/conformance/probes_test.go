@@ -117,8 +117,8 @@ func probes() []claim {
 		}},
 		{"A container is restarted after failureThreshold failures in a row, not before", probeFields, func(s *scene) {
 			// What is counted at the second start are the probes of the first.
-			p := notebook(pod("counted", shell("main", "if test -f /notes/before; then cp /notes/asked /notes/counted; fi; touch /notes/before"+onward)))
-			p.Spec.Containers[0].LivenessProbe = probe(execAction("echo >> /notes/asked; test -f /notes/counted"))
+			p := notebook(pod("counted", shell("main", "if test -f /notes/before; then cp /notes/asked /notes/counted; fi; touch /notes/before /tmp/up"+onward)))
+			p.Spec.Containers[0].LivenessProbe = probe(execAction("test -f /tmp/up || exit 0; echo >> /notes/asked; test -f /notes/counted"))
 			p.Spec.Containers[0].LivenessProbe.FailureThreshold = 3
 			s.create(p)
 			s.until("counted", restarted)

@@ -259,18 +259,43 @@ func (s *scene) event(object, reason string) string {
 // exec runs a command in a container and returns what it wrote and its exit code.
 func (s *scene) exec(pod, container string, command ...string) (string, int) {
 	s.Helper()
+	out, code, err := s.execute(pod, container, command...)
+	s.must(err)
+	return out, code
+}
+
+func (s *scene) execute(pod, container string, command ...string) (string, int, error) {
 	url := s.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(s.namespace).Name(pod).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
 	executor, err := remotecommand.NewWebSocketExecutor(s.config, http.MethodGet, url.String())
-	s.must(err)
+	if err != nil {
+		return "", 0, err
+	}
+	// Longer than the case, so that what is missing at its end is what is told.
+	ctx, cancel := context.WithTimeout(s.Context(), patience+time.Minute)
+	defer cancel()
 	var out bytes.Buffer
-	err = executor.StreamWithContext(s.ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
 	var exit utilexec.ExitError
 	if errors.As(err, &exit) {
-		return out.String(), exit.ExitStatus()
+		return out.String(), exit.ExitStatus(), nil
 	}
-	s.must(err)
-	return out.String(), 0
+	return out.String(), 0, err
+}
+
+// try is exec for a test in the only container; an error if it does not hold.
+func (s *scene) try(pod string, command ...string) error {
+	s.Helper()
+	return s.tryIn(pod, "", command...)
+}
+
+func (s *scene) tryIn(pod, container string, command ...string) error {
+	s.Helper()
+	out, code, err := s.execute(pod, container, command...)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("%q: exit code %d: %s", command, code, out)
+	}
+	return err
 }
 
 // run is exec for a script that must succeed in the only container.

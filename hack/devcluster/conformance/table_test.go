@@ -28,6 +28,11 @@ func table() []subject {
 	return []subject{
 		{"probes", probes()},
 		{"restarts", restarts()},
+		{"init", initContainers()},
+		{"hooks", hooks()},
+		{"termination", terminations()},
+		{"environment", environments()},
+		{"volumes", volumes()},
 	}
 }
 
