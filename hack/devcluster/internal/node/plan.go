@@ -126,7 +126,7 @@ func (c *containerRun) mounts(p *corev1.Pod, env []string) ([]runtime.Mount, err
 				return nil, err
 			}
 			if _, err := os.Stat(source); errors.Is(err, os.ErrNotExist) && !readOnly {
-				if err := os.MkdirAll(source, 0o777); err != nil {
+				if err := makeSubPath(volume.Path(c.worker.volumes(), m.Name), source); err != nil {
 					return nil, err
 				}
 			}
@@ -134,6 +134,25 @@ func (c *containerRun) mounts(p *corev1.Pod, env []string) ([]runtime.Mount, err
 		mounts = append(mounts, runtime.Mount{Source: source, Target: m.MountPath, ReadOnly: readOnly})
 	}
 	return mounts, nil
+}
+
+// makeSubPath makes a folder below that of a volume, and those between, with
+// the volume's mode: who may write in the volume may write there.
+func makeSubPath(root, path string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := makeSubPath(root, filepath.Dir(path)); err != nil {
+		return err
+	}
+	info, err := os.Stat(root)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(path, info.Mode())
 }
 
 // messageFile makes the file for the container's last words.

@@ -37,9 +37,10 @@ func (c *Container) Exec(ctx context.Context, command Command) (code int, err er
 			file.Close()
 		}
 	}()
+	groups := groupsAllowed() // The container's /proc does not know this thread.
 	onThread(func() {
 		if err = c.enter(namespaces); err == nil {
-			code, err = c.execHere(ctx, command)
+			code, err = c.execHere(ctx, command, groups)
 		}
 	})
 	return code, err
@@ -85,7 +86,7 @@ func (c *Container) enter(namespaces []*os.File) error {
 	return setNoNewPrivileges(c.spec)
 }
 
-func (c *Container) execHere(ctx context.Context, command Command) (int, error) {
+func (c *Container) execHere(ctx context.Context, command Command, groupsAllowed bool) (int, error) {
 	path, err := lookPath(command.Args[0], c.spec.Env)
 	if err != nil {
 		return 0, err
@@ -108,7 +109,7 @@ func (c *Container) execHere(ctx context.Context, command Command) (int, error) 
 		Setsid: true,
 		Credential: &syscall.Credential{
 			Uid: uint32(c.spec.UID), Gid: uint32(c.spec.GID),
-			Groups: groups, NoSetGroups: !groupsAllowed(),
+			Groups: groups, NoSetGroups: !groupsAllowed,
 		},
 	}
 	if command.Terminal != nil {
