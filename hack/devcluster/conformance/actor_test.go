@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 // actorName is the name under which the test binary is the program of a pod.
@@ -36,9 +38,13 @@ const (
 
 // act serves until SIGTERM or until it is told to exit.
 //
-//	actor          serves, healthy
-//	actor unwell   serves, unhealthy until told otherwise
+//	actor                serves, healthy
+//	actor unwell         serves, unhealthy until told otherwise
+//	actor list RESOURCE  prints what there is in the pod's namespace
 func act(args []string) int {
+	if len(args) == 2 && args[0] == "list" {
+		return list(args[1])
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	a := newActor(len(args) == 0 || args[0] != "unwell")
@@ -58,6 +64,31 @@ func act(args []string) int {
 		fmt.Println("terminated")
 		return 0
 	}
+}
+
+func list(resource string) int {
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	namespace, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	answer, err := client.CoreV1().RESTClient().Get().Namespace(string(namespace)).Resource(resource).Do(context.Background()).Raw()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println(string(answer))
+	return 0
 }
 
 // actor is a server whose health can be switched.

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
@@ -124,14 +125,17 @@ func environments() []claim {
 			p := pod("waits", shell("main", ":"+onward))
 			p.Spec.Containers[0].Env = []corev1.EnvVar{mapKey("KEY", "map", "key")}
 			s.create(p)
-			now := s.until("waits", waiting("main", "CreateContainerConfigError"))
-			if message := container(now, "main").State.Waiting.Message; !strings.Contains(message, "key") || !strings.Contains(message, "map") {
-				s.Errorf("message %q", message)
-			}
+			s.until("waits", func(p *corev1.Pod) error {
+				if err := waiting("main", "CreateContainerConfigError")(p); err != nil {
+					return err
+				}
+				if message := container(p, "main").State.Waiting.Message; !strings.Contains(message, `key "key"`) || !strings.Contains(message, `"map"`) {
+					return fmt.Errorf("message %q", message)
+				}
+				return nil
+			})
 			s.event("waits", "Failed")
-			object.Data["key"] = "value"
-			_, err := s.client.CoreV1().ConfigMaps(s.namespace).Update(s.ctx, object, metav1.UpdateOptions{})
-			s.must(err)
+			s.update(object, map[string]string{"key": "value"})
 			s.until("waits", ready)
 		}},
 		{"An optional key, ConfigMap or Secret may be missing", mapOptional, func(s *scene) {
@@ -149,9 +153,7 @@ func environments() []claim {
 			p.Spec.Volumes = []corev1.Volume{{Name: "map", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "map"}}}}}
 			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "map", MountPath: "/map"}}
 			s.start(p)
-			object.Data["key"] = "new"
-			_, err := s.client.CoreV1().ConfigMaps(s.namespace).Update(s.ctx, object, metav1.UpdateOptions{})
-			s.must(err)
+			s.update(object, map[string]string{"key": "new"})
 			s.eventually("the volume changes", func() error { return s.try("fixed", "grep", "-q", "new", "/map/key") })
 			if out := s.run("fixed", "tr '\\0' '\\n' < /proc/1/environ | grep ^KEY="); out != "KEY=old" {
 				s.Errorf("%s", out)

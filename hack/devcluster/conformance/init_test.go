@@ -18,7 +18,9 @@ func withInit(p *corev1.Pod, first ...corev1.Container) *corev1.Pod {
 func initContainers() []claim {
 	return []claim{
 		{"Init containers run one after the other, each to its end, before the others start", initPage + "#understanding-init-containers", func(s *scene) {
-			note := func(what string) string { return "echo " + what + " begins >> /notes/order; sleep 0.2; echo " + what + " ends >> /notes/order" }
+			note := func(what string) string {
+				return "echo " + what + " begins >> /notes/order; sleep 0.2; echo " + what + " ends >> /notes/order"
+			}
 			p := withInit(pod("order", shell("main", note("main")+onward)), shell("one", note("one")), shell("two", note("two")))
 			s.start(notebook(p))
 			s.eventually("main has noted", func() error {

@@ -88,3 +88,11 @@ func inCluster() (int, error) {
 	}
 	return 0, err
 }
+
+// mapsUsers reports whether there are more users than one: without root there is only the one who started the cluster.
+func mapsUsers(s *scene) bool {
+	s.Helper()
+	data, err := os.ReadFile("/proc/self/uid_map")
+	s.must(err)
+	return !strings.HasSuffix(strings.TrimSpace(string(data)), " 1")
+}

@@ -274,13 +274,13 @@ func (s *scene) execute(pod, container string, command ...string) (string, int, 
 	// Longer than the case, so that what is missing at its end is what is told.
 	ctx, cancel := context.WithTimeout(s.Context(), patience+time.Minute)
 	defer cancel()
-	var out bytes.Buffer
-	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
+	var out, errs bytes.Buffer // two, since they are written at the same time
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errs})
 	var exit utilexec.ExitError
 	if errors.As(err, &exit) {
-		return out.String(), exit.ExitStatus(), nil
+		return out.String() + errs.String(), exit.ExitStatus(), nil
 	}
-	return out.String(), 0, err
+	return out.String() + errs.String(), 0, err
 }
 
 // try is exec for a test in the only container; an error if it does not hold.

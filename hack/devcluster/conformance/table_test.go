@@ -33,6 +33,16 @@ func table() []subject {
 		{"termination", terminations()},
 		{"environment", environments()},
 		{"volumes", volumes()},
+		{"tokens", tokens()},
+		{"owners", owners()},
+		{"deployments", deployments()},
+		{"sets", sets()},
+		{"jobs", jobs()},
+		{"services", services()},
+		{"policies", policies()},
+		{"nodes", nodes()},
+		{"security", securityContexts()},
+		{"kubectl", kubectl()},
 	}
 }
 
