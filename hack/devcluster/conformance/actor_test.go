@@ -82,11 +82,12 @@ func list(resource string) int {
 		fmt.Println(err)
 		return 1
 	}
-	answer, err := client.CoreV1().RESTClient().Get().Namespace(string(namespace)).Resource(resource).Do(context.Background()).Raw()
-	if err != nil {
+	result := client.CoreV1().RESTClient().Get().Namespace(string(namespace)).Resource(resource).Do(context.Background())
+	if err := result.Error(); err != nil {
 		fmt.Println(err)
 		return 1
 	}
+	answer, _ := result.Raw()
 	fmt.Println(string(answer))
 	return 0
 }
