@@ -160,7 +160,9 @@ func environments() []claim {
 			}
 		}},
 		{"A container has variables of the Services that were there before it", "concepts/services-networking/service/#environment-variables", func(s *scene) {
-			s.prints(`echo "$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT"`, "10.96.0.1:443", func(*corev1.Pod, *corev1.Container) {})
+			service := s.service("my-web", idle("none"))
+			s.prints(`echo "$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT $MY_WEB_SERVICE_HOST:$MY_WEB_SERVICE_PORT_HTTP"`,
+				"10.96.0.1:443 "+service.Spec.ClusterIP+":80", func(*corev1.Pod, *corev1.Container) {})
 		}},
 		{"A pod's hostname is its name, or spec.hostname", "concepts/services-networking/dns-pod-service/#pod-hostname-and-subdomain-field", func(s *scene) {
 			s.prints("hostname", "other", func(p *corev1.Pod, _ *corev1.Container) { p.Spec.Hostname = "other" })

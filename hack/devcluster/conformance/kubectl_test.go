@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 const kubectlPage = "reference/kubectl/generated/"
@@ -74,6 +76,35 @@ func kubectl() []claim {
 			if out, code := s.kubectl("some words", "exec", "-i", "reads", "--", "wc", "-w"); code != 0 || out != "2" {
 				s.Errorf("exit code %d: %q", code, out)
 			}
+		}},
+		{"kubectl attach -i gives a container with stdin its input", kubectlPage + "kubectl_attach/", func(s *scene) {
+			c := shell("main", "read line; echo \"got $line\" "+say)
+			c.Stdin, c.StdinOnce = true, true
+			s.create(policy(pod("reads", c), corev1.RestartPolicyNever))
+			s.until("reads", running("main"))
+			if out, code := s.kubectl("a line\n", "attach", "-i", "reads"); code != 0 {
+				s.Errorf("exit code %d: %s", code, out)
+			}
+			now := s.until("reads", phase(corev1.PodSucceeded))
+			if message := container(now, "main").State.Terminated.Message; message != "got a line\n" {
+				s.Errorf("last words %q", message)
+			}
+		}},
+		{"kubectl debug adds a container that shares the pod's network", "tasks/debug/debug-application/debug-running-pod/#ephemeral-container", func(s *scene) {
+			p := s.web("web")[0]
+			s.succeeds("debug", p.Name, "--image="+actorImage, "--container=look", "--profile=general", "--", "sh", "-c", "hostname -i")
+			s.until(p.Name, func(p *corev1.Pod) error {
+				for _, c := range p.Status.EphemeralContainerStatuses {
+					if c.Name == "look" && c.State.Terminated != nil {
+						return nil
+					}
+				}
+				return fmt.Errorf("%+v", p.Status.EphemeralContainerStatuses)
+			})
+			if out := s.log(p.Name, "look"); out != p.Status.PodIP {
+				s.Errorf("look saw %q", out)
+			}
+			s.must(ready(s.until(p.Name, exists)))
 		}},
 		{"kubectl cp copies into a container and out of it", kubectlPage + "kubectl_cp/", func(s *scene) {
 			s.start(idle("files"))

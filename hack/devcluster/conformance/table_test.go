@@ -29,6 +29,7 @@ func table() []subject {
 		{"probes", probes()},
 		{"restarts", restarts()},
 		{"init", initContainers()},
+		{"sidecars", sidecars()},
 		{"hooks", hooks()},
 		{"termination", terminations()},
 		{"environment", environments()},
@@ -103,7 +104,7 @@ func readme() []byte {
 control plane, and its node agent in place of a kubelet and containers. The tests write this table.
 
 What is not claimed: what a cloud or a container runtime adds (images, NodePort and LoadBalancer, persistent volumes, limits
-of CPU and memory, ephemeral containers), and NetworkPolicies, which are accepted and not enforced. Without root, the cluster
+of CPU and memory), and NetworkPolicies, which are accepted and not enforced. Without root, the cluster
 has one user: there the cases about users show that an event says so.
 `, count)
 	for _, subject := range table() {

@@ -153,25 +153,6 @@ func (c *containerRun) mounts(p *corev1.Pod, env []string) ([]runtime.Mount, err
 	return mounts, nil
 }
 
-// makeSubPath makes a folder below that of a volume, and those between, with
-// the volume's mode: who may write in the volume may write there.
-func makeSubPath(root, path string) error {
-	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := makeSubPath(root, filepath.Dir(path)); err != nil {
-		return err
-	}
-	info, err := os.Stat(root)
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, 0o700); err != nil {
-		return err
-	}
-	return os.Chmod(path, info.Mode())
-}
-
 // messageFile makes the file for the container's last words.
 func (c *containerRun) messageFile() (string, error) {
 	folder := filepath.Join(c.worker.dir, "messages")
