@@ -127,7 +127,7 @@ func (a *actor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.PathValue("what") {
 	case "":
 		name, _ := os.Hostname()
-		fmt.Fprintln(w, name)
+		_, _ = fmt.Fprintln(w, name)
 	case "healthz":
 		if !a.healthy.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)

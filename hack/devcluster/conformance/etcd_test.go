@@ -51,7 +51,7 @@ func TestEtcd(t *testing.T) {
 	for name, url := range members {
 		client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}})
 		s.must(err)
-		defer client.Close()
+		s.Cleanup(func() { _ = client.Close() })
 		clients[name] = client
 	}
 	put(s, clients["etcd-0"], "before")

@@ -93,7 +93,7 @@ func services() []claim {
 			seen := map[string]bool{}
 			s.eventually("both answer", func() error {
 				out, err := s.get("http://" + service.Spec.ClusterIP)
-				if seen[out] = true; err == nil && !(seen["one"] && seen["two"]) {
+				if seen[out] = true; err == nil && (!seen["one"] || !seen["two"]) {
 					err = fmt.Errorf("answers from %v", seen)
 				}
 				return err

@@ -91,7 +91,7 @@ func sidecars() []claim {
 				s.must(err)
 				return n
 			}
-			if main, one, two := at("main"), at("one"), at("two"); !(main < two && two < one) {
+			if main, one, two := at("main"), at("one"), at("two"); main >= two || two >= one {
 				s.Errorf("ends: main %d, two %d, one %d", main, two, one)
 			}
 		}},

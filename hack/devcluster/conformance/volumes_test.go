@@ -166,16 +166,16 @@ func volumes() []claim {
 			s.eventually("other reads it", func() error { return s.tryIn("two", "other", "grep", "-q", "hello", "/notes/file") })
 		}},
 		{"An emptyDir outlives a container, and not its pod", volumesPage + "#emptydir", func(s *scene) {
-			make := func() *corev1.Pod {
+			fresh := func() *corev1.Pod {
 				return notebook(pod("keeps", shell("main", "ls /notes; touch /notes/file"+onward)))
 			}
-			p := make()
+			p := fresh()
 			p.Spec.Containers[0].Command[2] = "if test -f /notes/file; then echo kept " + say + "; exec sleep 10000; fi; touch /notes/file"
 			s.create(p)
 			s.until("keeps", restarted)
 			s.delete("keeps", now())
 			s.podGone("keeps")
-			s.start(make())
+			s.start(fresh())
 			if out := s.log("keeps", "main"); out != "" {
 				s.Errorf("the new pod found %s", out)
 			}
