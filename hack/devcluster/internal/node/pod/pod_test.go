@@ -164,6 +164,17 @@ func TestRights(t *testing.T) {
 			want: Rights{UID: 2, GID: 3, Groups: []int{7}, Capabilities: all, ReadOnlyRoot: true},
 		},
 		{
+			name: "a user without a group is in root's",
+			pod:  &corev1.PodSecurityContext{RunAsUser: pointer(int64(1))},
+			want: Rights{UID: 1, GID: 0, Capabilities: all},
+		},
+		{
+			name: "the container's user, the pod's group",
+			pod:  &corev1.PodSecurityContext{RunAsUser: pointer(int64(1)), RunAsGroup: pointer(int64(3))},
+			c:    &corev1.SecurityContext{RunAsUser: pointer(int64(0))},
+			want: Rights{UID: 0, GID: 3, Capabilities: all},
+		},
+		{
 			name: "restricted",
 			c: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: pointer(false), RunAsNonRoot: pointer(true),
