@@ -245,7 +245,8 @@ func TestHooksAndEnds(t *testing.T) {
 		main.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{
 			Command: []string{"sh", "-c", "echo x >> /share/hooks; test $(wc -l < /share/hooks) -gt 1"},
 		}}}
-		c.create("poststart", sharing(corev1.PodSpec{Containers: []corev1.Container{main}}))
+		// The hook may fail before the shell listens to signals.
+		c.create("poststart", sharing(corev1.PodSpec{TerminationGracePeriodSeconds: pointer(int64(1)), Containers: []corev1.Container{main}}))
 		c.until("poststart", restarted(1))
 		c.hasEvent("poststart", "FailedPostStartHook", "exit code 1")
 	})

@@ -191,6 +191,7 @@ func (w *worker) live(ctx context.Context) {
 	beside.Go(func() { w.enforceDeadline(background) })
 
 	defer w.closeSandbox()
+	defer w.observe(func(o *pod.Observed) { o.Over = true })
 	address, ok := w.openSandbox(ctx, p)
 	if !ok {
 		return

@@ -7,6 +7,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -38,10 +39,9 @@ type Console struct {
 	mu      sync.Mutex
 	input   *os.File // nil: there is none, or it has been closed
 	clients map[*attached]bool
-	// backlog is what an interactive container wrote before the first client
-	// came: whoever started it for that wants to see the prompt.
-	backlog []chunk
-	kept    int // bytes in it; negative: no more are kept
+	// line is the last line of an interactive container while it has no end:
+	// the log has it not yet, and who attaches wants to see the prompt.
+	line []chunk
 }
 
 type chunk struct {
@@ -54,15 +54,12 @@ type attached struct {
 	gone   chan struct{}
 }
 
-// backlogLimit bounds what is kept for the first client, in bytes.
-const backlogLimit = 64 << 10
+// maxLine bounds how many pieces of an unfinished line are kept.
+const maxLine = 64
 
 // New makes a console. What the container writes goes to stdout and stderr.
 func New(o Options, stdout, stderr io.Writer) (*Console, runtime.Streams, error) {
-	c := &Console{o: o, ended: make(chan struct{}), clients: map[*attached]bool{}, kept: -1}
-	if o.Stdin || o.TTY {
-		c.kept = 0
-	}
+	c := &Console{o: o, ended: make(chan struct{}), clients: map[*attached]bool{}}
 	streams := runtime.Streams{Stdout: output{c, stdout, false}, Stderr: output{c, stderr, true}}
 	var err error
 	switch {
@@ -170,11 +167,10 @@ func (k chunk) to(client Client) error {
 func (c *Console) join() *attached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a := &attached{chunks: make(chan chunk, len(c.backlog)+16), gone: make(chan struct{})}
-	for _, k := range c.backlog {
+	a := &attached{chunks: make(chan chunk, maxLine+16), gone: make(chan struct{})}
+	for _, k := range c.line {
 		a.chunks <- k
 	}
-	c.backlog, c.kept = nil, -1
 	c.clients[a] = true
 	return a
 }
@@ -199,12 +195,7 @@ func (o output) Write(p []byte) (int, error) {
 	c := o.console
 	k := chunk{o.errs, append([]byte(nil), p...)}
 	c.mu.Lock()
-	if c.kept >= 0 {
-		c.backlog = append(c.backlog, k)
-		if c.kept += len(p); c.kept > backlogLimit {
-			c.backlog, c.kept = nil, -1
-		}
-	}
+	c.keep(k)
 	clients := make([]*attached, 0, len(c.clients))
 	for a := range c.clients {
 		clients = append(clients, a)
@@ -218,4 +209,17 @@ func (o output) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// keep is called with the lock held.
+func (c *Console) keep(k chunk) {
+	if !c.o.Stdin && !c.o.TTY {
+		return
+	}
+	if end := bytes.LastIndexByte(k.data, '\n'); end >= 0 {
+		c.line, k.data = nil, k.data[end+1:]
+	}
+	if len(k.data) > 0 && len(c.line) < maxLine {
+		c.line = append(c.line, k)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,8 +45,8 @@ func TestAttach(t *testing.T) {
 		want    string
 	}{
 		{name: "from now on", before: "before\n", want: "now\n"},
-		{name: "an interactive one from the start", options: Options{Stdin: true}, before: "prompt> ", want: "prompt> now\n"},
-		{name: "not where that is much", options: Options{Stdin: true}, before: strings.Repeat("x", backlogLimit+1), want: "now\n"},
+		{name: "with the prompt of an interactive one", options: Options{Stdin: true}, before: "before\nprompt> ", want: "prompt> now\n"},
+		{name: "not with the half line of another", before: "half", want: "now\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -72,7 +71,7 @@ func TestAttach(t *testing.T) {
 					}
 				}
 				got := []string{out.String(), errs.String(), late.String(), log.String()}
-				if diff := cmp.Diff([]string{test.want, "complaint\n", "now\n", test.before + "now\ncomplaint\n"}, got); diff != "" {
+				if diff := cmp.Diff([]string{test.want, "complaint\n", test.want, test.before + "now\ncomplaint\n"}, got); diff != "" {
 					t.Error(diff)
 				}
 			})

@@ -18,6 +18,8 @@ type Observed struct {
 	PodIP      netip.Addr // zero before the pod has one
 	Sandbox    bool       // its network and namespaces are there
 	Containers map[string]corev1.ContainerStatus
+	// Over says that none of the containers runs or will be started any more.
+	Over bool
 	// Failed, if not empty, is why the node itself ended the pod.
 	Failed, Message string
 }
@@ -84,18 +86,18 @@ func statuses(containers []corev1.Container, o Observed, waiting string, last []
 	return all
 }
 
-// phase is final only when no container runs any more.
+// phase is final only when the pod is over: until then sidecars may run.
 func phase(pod *corev1.Pod, o Observed, s corev1.PodStatus) corev1.PodPhase {
-	if o.Failed != "" && !anyRuns(s) {
+	if o.Failed != "" && o.Over {
 		return corev1.PodFailed
 	}
 	for i, c := range s.InitContainerStatuses {
 		spec := &pod.Spec.InitContainers[i]
 		if t := c.State.Terminated; t != nil && t.ExitCode != 0 && !IsSidecar(spec) && !Restarts(pod, spec, int(t.ExitCode)) {
-			if anyRuns(s) {
-				return corev1.PodPending
+			if o.Over {
+				return corev1.PodFailed
 			}
-			return corev1.PodFailed
+			return corev1.PodPending
 		}
 	}
 	if !initialized(pod, s) {
@@ -116,7 +118,7 @@ func phase(pod *corev1.Pod, o Observed, s corev1.PodStatus) corev1.PodPhase {
 		}
 	}
 	switch {
-	case ended == len(s.ContainerStatuses) && anyRuns(s):
+	case ended == len(s.ContainerStatuses) && !o.Over:
 		return corev1.PodRunning
 	case ended == len(s.ContainerStatuses) && failed > 0:
 		return corev1.PodFailed
@@ -127,12 +129,6 @@ func phase(pod *corev1.Pod, o Observed, s corev1.PodStatus) corev1.PodPhase {
 	default:
 		return corev1.PodPending
 	}
-}
-
-func anyRuns(s corev1.PodStatus) bool {
-	runs := func(c corev1.ContainerStatus) bool { return c.State.Running != nil }
-	return slices.ContainsFunc(s.InitContainerStatuses, runs) || slices.ContainsFunc(s.ContainerStatuses, runs) ||
-		slices.ContainsFunc(s.EphemeralContainerStatuses, runs)
 }
 
 // IsSidecar reports whether an init container runs for the pod's life.

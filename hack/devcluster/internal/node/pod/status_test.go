@@ -35,6 +35,7 @@ func TestStatus(t *testing.T) {
 		gates      []corev1.PodReadinessGate
 		last       []corev1.PodCondition
 		failed     string
+		over       bool
 		containers map[string]corev1.ContainerStatus
 		phase      corev1.PodPhase
 		want       conditions
@@ -45,7 +46,7 @@ func TestStatus(t *testing.T) {
 			phase: corev1.PodPending, want: conditions{"Initialized": no, "Ready": no, "ContainersReady": no},
 		},
 		{
-			name: "init failed for good", policy: corev1.RestartPolicyNever, init: true, containers: map[string]corev1.ContainerStatus{"i": ended(1)},
+			name: "init failed for good", over: true, policy: corev1.RestartPolicyNever, init: true, containers: map[string]corev1.ContainerStatus{"i": ended(1)},
 			phase: corev1.PodFailed, want: conditions{"Initialized": no, "Ready": no, "ContainersReady": no},
 		},
 		{
@@ -75,11 +76,15 @@ func TestStatus(t *testing.T) {
 			phase: corev1.PodRunning, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
 		},
 		{
-			name: "all ended well", policy: corev1.RestartPolicyOnFailure, containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(0)},
+			name: "all ended well", over: true, policy: corev1.RestartPolicyOnFailure, containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(0)},
 			phase: corev1.PodSucceeded, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
 		},
 		{
-			name: "one ended badly", policy: corev1.RestartPolicyNever, containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(1)},
+			name: "all ended well, but for a sidecar", policy: corev1.RestartPolicyNever, containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(0)},
+			phase: corev1.PodRunning, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
+		},
+		{
+			name: "one ended badly", over: true, policy: corev1.RestartPolicyNever, containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(1)},
 			phase: corev1.PodFailed, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
 		},
 		{
@@ -87,7 +92,7 @@ func TestStatus(t *testing.T) {
 			phase: corev1.PodRunning, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
 		},
 		{
-			name: "ended by the node", failed: "DeadlineExceeded", containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(0)},
+			name: "ended by the node", over: true, failed: "DeadlineExceeded", containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(0)},
 			phase: corev1.PodFailed, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
 		},
 	}
@@ -100,7 +105,7 @@ func TestStatus(t *testing.T) {
 			if test.init {
 				p.Spec.InitContainers = []corev1.Container{{Name: "i"}}
 			}
-			s := Status(p, Observed{Containers: test.containers, Sandbox: true, Failed: test.failed}, metav1.Now())
+			s := Status(p, Observed{Containers: test.containers, Sandbox: true, Failed: test.failed, Over: test.over}, metav1.Now())
 			got := conditions{}
 			for _, c := range s.Conditions {
 				got[c.Type] = c.Status
