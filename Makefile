@@ -9,7 +9,7 @@ export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath
 
 CONTROLLER_TOOLS := v0.23.0
 HELM             := v4.3.1
-KUBERNETES       := v1.36.3
+NATS_SERVER      := v2.15.2
 
 # Programs; those that run in pods are images: bin/NAME is xinhari.local/NAME:dev.
 PROGRAMS := operator xinhari hello orders inventory demo endpoints
@@ -47,13 +47,9 @@ build: $(PROGRAMS:%=$(BIN)/%) ## Build the programs into bin/
 $(PROGRAMS:%=$(BIN)/%): $(BIN)/%:
 	@$(GO) build -o $@ $($*_pkg)
 
-# Kubernetes reads its version from variables that the linker sets.
-KUBE_VERSION := k8s.io/component-base/version
-KUBE_LDFLAGS := -s -w $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(p).gitVersion=$(KUBERNETES) -X $(p).gitMajor=1 -X $(p).gitMinor=36)
-
 .PHONY: devcluster
 devcluster: ## Build the devcluster (Kubernetes in one binary; 7 minutes on 2 cores the first time)
-	@cd hack/devcluster && ../progress "devcluster: compiling Kubernetes $(KUBERNETES)" $(GO) build -v -ldflags '$(KUBE_LDFLAGS)' -o $(BIN)/devcluster .
+	@cd hack/devcluster && ../progress "devcluster: compiling Kubernetes" $(GO) build -v -ldflags '-s -w' -o $(BIN)/devcluster .
 
 .PHONY: assets
 assets: devcluster ## KUBEBUILDER_ASSETS for envtest in bin/assets; your own are used if KUBEBUILDER_ASSETS is set
@@ -62,6 +58,7 @@ assets: devcluster ## KUBEBUILDER_ASSETS for envtest in bin/assets; your own are
 # Tools are built at their pinned versions, which the stamps' names hold.
 CONTROLLER_GEN := $(BIN)/.stamp/controller-gen-$(CONTROLLER_TOOLS)
 HELM_STAMP     := $(BIN)/.stamp/helm-$(HELM)
+NATS_STAMP     := $(BIN)/.stamp/nats-server-$(NATS_SERVER)
 LINT_STAMP     := $(BIN)/.stamp/golangci-lint
 
 $(CONTROLLER_GEN):
@@ -72,12 +69,19 @@ $(HELM_STAMP):
 	@GOBIN=$(BIN) hack/progress "helm $(HELM)" $(GO) install -v helm.sh/helm/v4/cmd/helm@$(HELM)
 	@mkdir -p $(@D) && touch $@
 
+$(NATS_STAMP):
+	@GOBIN=$(BIN) hack/progress "nats-server $(NATS_SERVER)" $(GO) install -v github.com/nats-io/nats-server/v2@$(NATS_SERVER)
+	@mkdir -p $(@D) && touch $@
+
 $(LINT_STAMP): hack/lint/go.mod hack/lint/go.sum hack/lint/main.go
 	@cd hack/lint && ../progress "golangci-lint" $(GO) build -v -o $(BIN)/golangci-lint .
 	@mkdir -p $(@D) && touch $@
 
 .PHONY: helm
 helm: $(HELM_STAMP)
+
+.PHONY: nats-server
+nats-server: $(NATS_STAMP)
 
 .PHONY: clean
 clean: ## Remove bin/
@@ -89,9 +93,9 @@ clean: ## Remove bin/
 export KUBEBUILDER_ASSETS ?= $(BIN)/assets
 
 .PHONY: test
-test: assets build helm ## All tests, with the race detector
+test: assets build helm nats-server ## All tests, with the race detector
 	$(GO) test -race -timeout 20m ./...
-	cd hack/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster DEVCLUSTER_BINARIES=$(BIN)/assets $(GO) test -p 1 -timeout 20m ./...
+	cd hack/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster DEVCLUSTER_BINARIES=$(BIN)/assets HELM=$(BIN)/helm CONFORMANCE_IMAGES=$(BIN) $(GO) test -p 1 -timeout 20m ./...
 
 .PHONY: test-e2e
 test-e2e: demo ## The demo: operator and workloads on the devcluster

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,7 @@ func testMain(m *testing.M) int {
 		}
 		defer os.RemoveAll(dir)
 		binary := filepath.Join(dir, "devcluster")
-		build := exec.Command("go", "build", "-ldflags", "-X k8s.io/component-base/version.gitVersion="+kubernetes, "-o", binary, ".")
+		build := exec.Command("go", "build", "-o", binary, ".")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build devcluster:", err)
@@ -66,12 +67,12 @@ func testMain(m *testing.M) int {
 
 // session is one run of devcluster.
 type session struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	pipe   io.Closer     // below lines
 	init   int           // PID 1 of the cluster
 	lines  *bufio.Reader // of its stdout
-	stdin  io.Closer     // open until closed
+	stdin  io.WriteCloser
 	stderr *buffer
 	before world
 	temp   string
@@ -86,7 +87,7 @@ type world struct {
 	Temp   []string
 }
 
-func look(t *testing.T, temp string) world {
+func look(t testing.TB, temp string) world {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -121,7 +122,7 @@ func (b *buffer) String() string {
 }
 
 // launch starts devcluster with args. Its script, when there is one, runs in sh in the cluster.
-func launch(t *testing.T, script string, flags ...string) *session {
+func launch(t testing.TB, script string, flags ...string) *session {
 	t.Helper()
 	args := append(append([]string{"run"}, flags...), "--", "sh", "-c", script)
 	s := &session{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), stderr: new(buffer), temp: t.TempDir()}
@@ -266,7 +267,7 @@ func (s *session) left() []string {
 }
 
 // sinceBoot is the time in clock ticks since boot, of which there are 100 a second on every Linux.
-func sinceBoot(t *testing.T) int {
+func sinceBoot(t testing.TB) int {
 	t.Helper()
 	var seconds float64
 	text, err := os.ReadFile("/proc/uptime")
@@ -294,7 +295,7 @@ func stat(pid, number int) int {
 	return n
 }
 
-func processes(t *testing.T) []int {
+func processes(t testing.TB) []int {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -591,6 +592,21 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("exit code %d, output %q, want %d and %q", code, out, test.code, test.want)
 			}
 		})
+	}
+}
+
+// TestInstallable: `go install` of a version refuses modules that replace others.
+func TestInstallable(t *testing.T) {
+	out, err := exec.Command("go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var module struct{ Replace, Exclude []any }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	if len(module.Replace)+len(module.Exclude) > 0 {
+		t.Errorf("go.mod replaces or excludes modules: %v %v", module.Replace, module.Exclude)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 // main is many programs: the name that the binary was started under tells which.
 func main() {
+	binaries.SetVersion()
 	name := filepath.Base(os.Args[0])
 	for _, lookup := range []func(string) (func(), bool){binaries.Lookup, sandbox.Lookup, cluster.Lookup, node.Lookup, doctor.Lookup} {
 		if run, ok := lookup(name); ok {

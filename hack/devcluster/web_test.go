@@ -45,7 +45,7 @@ func get(url string) error {
 }
 
 // images makes a folder with web in it.
-func images(t *testing.T) string {
+func images(t testing.TB) string {
 	t.Helper()
 	executable, err := os.Executable()
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"k8s.io/component-base/version"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
 )
@@ -61,7 +60,7 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version of Kubernetes",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "Kubernetes", version.Get().GitVersion)
+			_, err := fmt.Fprintln(c.OutOrStdout(), "Kubernetes", binaries.Version())
 			return err
 		},
 	}

@@ -8,13 +8,9 @@
 // when it is back. Pods end with the agent: it keeps no state across its own
 // end.
 //
-// What it does not do is refused by name in an event: sidecar containers,
-// containers with input, hostPID and hostIPC, hostPort, privileged containers,
-// sysctls, devices, and volumes but configMap, secret, projected, downwardAPI
-// and emptyDir. What it knows and does otherwise: requests and limits are not
-// enforced, a pod's services are not in its environment but for the API
-// server, images are not pulled, ephemeral containers are not started, and
-// where the cluster was started without root, all run as its one user.
+// What it makes of each field of a pod is listed in FIELDS.md; what it does not
+// do is refused by name in an event. Where the cluster was started without root,
+// all containers run as its one user.
 package node
 
 import (
@@ -82,6 +78,8 @@ type Agent struct {
 	users   runtime.Mapped
 	groups  runtime.Mapped
 	objects *objects
+	// services are what the environment of containers names.
+	services *services
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -109,7 +107,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	a := &Agent{o: o, log: o.Logger, client: client, workers: map[types.UID]*worker{}}
+	a := &Agent{o: o, log: o.Logger, client: client, services: newServices(), workers: map[types.UID]*worker{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -146,6 +144,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	parts.Go(func() { server.Run(ctx) })
 	parts.Go(func() { a.register(ctx) })
 	parts.Go(func() { a.watchPods(ctx) })
+	parts.Go(func() {
+		a.services.watch(ctx, a.client, func(err error) { a.log.Debug("watch services", "error", err) })
+	})
 	parts.Wait()
 	a.running.Wait()
 	a.objects.wait()
@@ -236,7 +237,16 @@ func (a *Agent) facts(address netip.Addr) pod.Facts {
 		HostIP:      a.o.Network.Addr(),
 		PodIP:       address,
 		Allocatable: capacity(1),
+		Domain:      a.o.ClusterDomain,
+		ClusterDNS:  a.o.ClusterDNS,
+		NodeDNS:     nodeDNS(),
 	}
+}
+
+// nodeDNS is the node's own resolv.conf; it may have none.
+func nodeDNS() string {
+	data, _ := os.ReadFile("/etc/resolv.conf")
+	return string(data)
 }
 
 // Lookup returns the main function of the program called name, for main

@@ -89,7 +89,7 @@ func inside() int {
 
 // programs are the images of the tests: the test binary under other names.
 func programs() map[string]func() {
-	return map[string]func(){"web": web}
+	return map[string]func(){"web": web, "half": half, "health": health}
 }
 
 // web answers with its environment until SIGTERM. GET /fail has it unhealthy.

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/console"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/logs"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/pod"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/runtime"
@@ -23,35 +24,65 @@ type containerRun struct {
 	worker  *worker
 	spec    *corev1.Container
 	sources volume.Sources
-	init    bool
+	kind    containerKind
+	target  string // of an ephemeral container: whose processes it sees; may be empty
+
+	turn    chan struct{} // closed when it may be asked to stop; nil: when the pod does
+	settled *event        // given when its first start has come to something
+	up      *event        // given when it has started for the first time
+	done    chan struct{} // closed when run returns
 
 	restarts int32
+	attempts int    // to start it now
 	closeLog func() // of the current run
 	told     string // the last reason not to start that an event told
 }
 
+type containerKind int
+
+const (
+	mainContainer containerKind = iota
+	initContainer
+	sidecarContainer
+	ephemeralContainer
+)
+
+func newContainerRun(w *worker, spec *corev1.Container, kind containerKind, sources volume.Sources) *containerRun {
+	return &containerRun{
+		worker: w, spec: spec, kind: kind, sources: sources,
+		settled: newEvent(), up: newEvent(), done: make(chan struct{}),
+	}
+}
+
+// event is given once, or more often to no effect.
+type event struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func newEvent() *event { return &event{done: make(chan struct{})} }
+
+func (s *event) give() { s.once.Do(func() { close(s.done) }) }
+
 // run returns whether the container did its work: whether the pod may go on
 // after it if it is an init container.
 func (c *containerRun) run(ctx context.Context) bool {
+	defer close(c.done)
+	defer c.settled.give()
 	var backoff pod.Backoff
 	for {
-		running, ok := c.start(ctx)
+		begun := time.Now()
+		exit, ok := c.runOnce(ctx)
 		if !ok {
 			c.giveUp()
 			return false
 		}
-		exit := c.supervise(ctx, running)
-		c.ended(running, exit)
 		p := c.worker.current()
-		restart := pod.Restarts(p, exit.Code)
-		if c.init {
-			restart = exit.Code != 0 && p.Spec.RestartPolicy != corev1.RestartPolicyNever
-		}
-		if !restart || ctx.Err() != nil {
+		if !c.again(p, exit.Code) || ctx.Err() != nil {
 			return exit.Code == 0 && ctx.Err() == nil
 		}
 		c.restarts++
-		if wait := backoff.After(exit.Time.Sub(running.Started)); wait > 0 {
+		if wait := backoff.After(exit.Time.Sub(begun)); wait > 0 {
 			c.event(corev1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.spec.Name, p.Name))
 			c.waiting("CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
 				wait, c.spec.Name, p.Name, p.Namespace, p.UID))
@@ -62,6 +93,39 @@ func (c *containerRun) run(ctx context.Context) bool {
 		}
 	}
 }
+
+// runOnce is false if ctx ended before the container could be started.
+func (c *containerRun) runOnce(ctx context.Context) (runtime.Exit, bool) {
+	running, err := c.start(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return runtime.Exit{}, false
+		}
+		exit := runtime.Exit{Code: startErrorCode, Time: time.Now()}
+		c.failed(err, exit)
+		return exit, true
+	}
+	exit := c.supervise(ctx, running)
+	c.ended(running, exit)
+	return exit, true
+}
+
+// again reports whether the container is to be started again after an end.
+func (c *containerRun) again(p *corev1.Pod, code int) bool {
+	switch c.kind {
+	case sidecarContainer:
+		return true
+	case ephemeralContainer:
+		return false
+	case initContainer:
+		return code != 0 && pod.Restarts(p, c.spec, code)
+	default:
+		return pod.Restarts(p, c.spec, code)
+	}
+}
+
+// startErrorCode is the exit code of a container whose program cannot be run.
+const startErrorCode = 128
 
 // refusal is why a container cannot be started as it is.
 type refusal struct {
@@ -78,40 +142,42 @@ const (
 	lastStartRetry  = 2 * time.Second
 )
 
-// start tries until the container runs; it is false if ctx ends before.
-func (c *containerRun) start(ctx context.Context) (*runtime.Container, bool) {
+// start tries until nothing is missing for the container. Its error is that of
+// the program's start, or of ctx.
+func (c *containerRun) start(ctx context.Context) (*runtime.Container, error) {
 	delay := firstStartRetry
-	for {
+	for c.attempts = 0; ; c.attempts++ {
 		if ctx.Err() != nil {
-			return nil, false
+			return nil, ctx.Err()
 		}
 		running, err := c.tryStart()
 		if err == nil {
 			c.told = ""
-			return running, true
+			return running, nil
 		}
-		reason := "RunContainerError"
 		var refused *refusal
-		if errors.As(err, &refused) {
-			reason = refused.reason
+		if !errors.As(err, &refused) {
+			return nil, err
 		}
-		c.waiting(reason, err.Error())
+		c.waiting(refused.reason, err.Error())
 		if c.told != err.Error() {
 			c.told = err.Error()
 			c.event(corev1.EventTypeWarning, "Failed", err.Error())
 		}
+		c.settled.give()
 		if !sleep(ctx, delay) {
-			return nil, false
+			return nil, ctx.Err()
 		}
 		delay = min(2*delay, lastStartRetry)
 	}
 }
 
+// tryStart returns a refusal if something is missing that may come.
 func (c *containerRun) tryStart() (*runtime.Container, error) {
 	w, p := c.worker, c.worker.current()
 	program, err := c.program()
 	if err != nil {
-		return nil, &refusal{"ErrImagePull", err}
+		return nil, c.noImage(err)
 	}
 	spec, err := c.plan(p, program)
 	if err != nil {
@@ -119,27 +185,34 @@ func (c *containerRun) tryStart() (*runtime.Container, error) {
 	}
 	folder := filepath.Join(w.dir, "logs", c.spec.Name)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return nil, err
+		return nil, &refusal{"CreateContainerError", err}
 	}
 	log, err := logs.Create(filepath.Join(folder, fmt.Sprint(c.restarts)))
 	if err != nil {
-		return nil, err
+		return nil, &refusal{"CreateContainerError", err}
+	}
+	stdout, stderr := log.Stream("stdout"), log.Stream("stderr")
+	attach, streams, err := console.New(console.Options{Stdin: c.spec.Stdin, StdinOnce: c.spec.StdinOnce, TTY: c.spec.TTY}, stdout, stderr)
+	if err != nil {
+		log.Remove()
+		return nil, &refusal{"CreateContainerError", err}
 	}
 	w.mu.Lock()
-	sandbox := w.sandbox
+	sandbox, beside := w.sandbox, w.containers[c.target].Container
 	w.mu.Unlock()
-	stdout, stderr := log.Stream("stdout"), log.Stream("stderr")
-	running, err := runtime.Start(sandbox, spec, stdout, stderr)
+	running, err := runtime.Start(sandbox, spec, streams, beside)
 	if err != nil {
+		attach.Close()
 		log.Remove()
 		return nil, err
 	}
 	c.closeLog = func() {
 		stdout.Flush()
 		stderr.Flush()
-		log.Close()
+		attach.Close()
+		_ = log.Close() // As Write: what is lost is lost.
 	}
-	c.started(running, log)
+	c.started(running, attach, log)
 	return running, nil
 }
 
@@ -176,10 +249,11 @@ func (c *containerRun) giveUp() {
 	})
 }
 
-func (c *containerRun) started(running *runtime.Container, log *logs.Log) {
+// started has the container found by those who want something of it.
+func (c *containerRun) started(running *runtime.Container, attach *console.Console, log *logs.Log) {
 	w := c.worker
 	w.mu.Lock()
-	w.containers[c.spec.Name] = running
+	w.containers[c.spec.Name] = runningContainer{running, attach}
 	kept := w.logs[c.spec.Name]
 	if kept.previous != nil {
 		kept.previous.Remove()
@@ -190,14 +264,38 @@ func (c *containerRun) started(running *runtime.Container, log *logs.Log) {
 	c.update(func(s *corev1.ContainerStatus) {
 		if s.State.Terminated != nil {
 			s.LastTerminationState = s.State
+			s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}
 		}
-		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(running.Started).Rfc3339Copy()}}
 		s.RestartCount = c.restarts
 		s.ContainerID = id
 		s.ImageID = c.spec.Image
 		s.Ready, s.Started = false, new(bool)
 	})
 	c.event(corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
+}
+
+// running shows the container as such: after its postStart hook.
+func (c *containerRun) running(since time.Time) {
+	c.update(func(s *corev1.ContainerStatus) {
+		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(since).Rfc3339Copy()}}
+	})
+	c.settled.give()
+}
+
+// failed shows a program that could not be run.
+func (c *containerRun) failed(err error, exit runtime.Exit) {
+	c.update(func(s *corev1.ContainerStatus) {
+		if s.State.Terminated != nil {
+			s.LastTerminationState = s.State
+		}
+		at := metav1.NewTime(exit.Time).Rfc3339Copy()
+		s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: startErrorCode, Reason: "StartError", Message: err.Error(), StartedAt: at, FinishedAt: at,
+		}}
+		s.RestartCount = c.restarts
+		s.Ready, s.Started = false, new(bool)
+	})
+	c.event(corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 }
 
 func (c *containerRun) ended(running *runtime.Container, exit runtime.Exit) {
@@ -219,12 +317,18 @@ func (c *containerRun) ended(running *runtime.Container, exit runtime.Exit) {
 			ContainerID: s.ContainerID,
 		}}
 		s.Started = new(bool)
-		s.Ready = c.init && exit.Code == 0
+		s.Ready = c.kind == initContainer && exit.Code == 0
 	})
 }
 
 // parts are what goes on beside a container while it runs.
 type parts struct {
 	sync.WaitGroup
-	kill chan string // why it must be ended, at most one
+	kill chan verdict // at most one
+}
+
+// verdict is why a container must be ended before its time.
+type verdict struct {
+	why   string
+	probe *corev1.Probe // that failed, if one did
 }

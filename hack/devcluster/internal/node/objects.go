@@ -54,24 +54,34 @@ func (o *objects) wait() { o.watching.Wait() }
 // use begins to watch what the pod refers to, until release.
 func (o *objects) use(p *corev1.Pod) *objectUser {
 	user := &objectUser{objects: o, namespace: p.Namespace, changed: make(chan struct{}, 1)}
+	user.extend(p)
+	return user
+}
+
+// extend begins to watch what the pod refers to by now.
+func (u *objectUser) extend(p *corev1.Pod) {
 	configMaps, secrets := pod.References(p)
+	var keys []objectKey
 	for _, name := range configMaps {
-		user.keys = append(user.keys, objectKey{"configmap", p.Namespace, name})
+		keys = append(keys, objectKey{"configmap", p.Namespace, name})
 	}
 	for _, name := range secrets {
-		user.keys = append(user.keys, objectKey{"secret", p.Namespace, name})
+		keys = append(keys, objectKey{"secret", p.Namespace, name})
 	}
+	o := u.objects
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, key := range user.keys {
+	for _, key := range keys {
 		w := o.watches[key]
 		if w == nil {
 			w = o.start(key)
 			o.watches[key] = w
 		}
-		w.users[user] = true
+		if !w.users[u] {
+			w.users[u] = true
+			u.keys = append(u.keys, key)
+		}
 	}
-	return user
 }
 
 func (u *objectUser) release() {

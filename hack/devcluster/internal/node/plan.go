@@ -41,10 +41,27 @@ func (c *containerRun) program() (string, error) {
 		c.spec.Image, name, path, name, strings.Join(have, ", "))
 }
 
+// noImage says that the program is missing, as Kubernetes says it of an image.
+func (c *containerRun) noImage(err error) *refusal {
+	switch {
+	case errors.Is(err, pod.ErrImageName):
+		return &refusal{"InvalidImageName", err}
+	case c.spec.ImagePullPolicy == corev1.PullNever:
+		return &refusal{"ErrImageNeverPull", err}
+	case c.attempts > pullAttempts:
+		return &refusal{"ImagePullBackOff", fmt.Errorf("back-off pulling image %s: %w", c.spec.Image, err)}
+	}
+	return &refusal{"ErrImagePull", err}
+}
+
+// pullAttempts is how often an image is looked for, in 0.7 s, before that is
+// called a back-off. It is looked for all the same: somebody may be building it.
+const pullAttempts = 3
+
 // plan turns the container's spec into a process.
 func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error) {
 	w := c.worker
-	env, err := pod.Environment(p, c.spec, c.sources.Objects, c.sources.Facts)
+	env, err := pod.Environment(p, c.spec, c.sources.Objects, w.agent.services.in(p.Namespace), c.sources.Facts)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +77,10 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 	}
 	args = append(args, pod.Expand(c.spec.Args, env)...)
 	mounts, err := c.mounts(p, env)
+	if err != nil {
+		return nil, err
+	}
+	files, err := pod.Files(p, c.sources.Facts)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +101,7 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 		UID: rights.UID, GID: rights.GID, Groups: rights.Groups,
 		Capabilities: rights.Capabilities, NoNewPrivileges: rights.NoNewPrivileges, ReadOnlyRoot: rights.ReadOnlyRoot,
 		Mounts: mounts,
-		Files:  pod.Files(p, c.sources.Facts, w.agent.o.ClusterDNS, w.agent.o.ClusterDomain),
+		Files:  files,
 	}, nil
 }
 
@@ -90,7 +111,7 @@ func (c *containerRun) plan(p *corev1.Pod, program string) (*runtime.Spec, error
 func (c *containerRun) fitRights(p *corev1.Pod, r *pod.Rights) {
 	a := c.worker.agent
 	if !a.users.Contains(r.UID) {
-		if pod.AsksForUser(p, c.spec) && c.restarts == 0 {
+		if pod.AsksForUser(p, c.spec) && c.restarts == 0 && c.attempts == 0 {
 			c.event(corev1.EventTypeWarning, "UserNotMapped", fmt.Sprintf("Container %s runs as the user who started the cluster, not as %d: "+
 				"without root the cluster has one user. Start it as root to have runAsUser", c.spec.Name, r.UID))
 		}
@@ -105,17 +126,13 @@ func (c *containerRun) fitRights(p *corev1.Pod, r *pod.Rights) {
 func (c *containerRun) mounts(p *corev1.Pod, env []string) ([]runtime.Mount, error) {
 	var mounts []runtime.Mount
 	for _, m := range c.spec.VolumeMounts {
-		source := volume.Path(c.worker.volumes(), m.Name)
+		root := volume.Path(c.worker.volumes(), m.Name)
+		source := root
 		sub := m.SubPath
 		if m.SubPathExpr != "" {
 			sub = pod.Expand([]string{m.SubPathExpr}, env)[0]
 		}
-		readOnly := m.ReadOnly
-		for i := range p.Spec.Volumes {
-			if v := &p.Spec.Volumes[i]; v.Name == m.Name && v.EmptyDir == nil {
-				readOnly = true
-			}
-		}
+		empty := slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name && v.EmptyDir != nil })
 		if sub != "" {
 			if !filepath.IsLocal(sub) {
 				return nil, fmt.Errorf("volume %q: subPath %q leads out of it", m.Name, sub)
@@ -125,13 +142,13 @@ func (c *containerRun) mounts(p *corev1.Pod, env []string) ([]runtime.Mount, err
 			if source, err = securejoin.SecureJoin(source, sub); err != nil {
 				return nil, err
 			}
-			if _, err := os.Stat(source); errors.Is(err, os.ErrNotExist) && !readOnly {
-				if err := os.MkdirAll(source, 0o777); err != nil {
+			if _, err := os.Stat(source); errors.Is(err, os.ErrNotExist) && empty {
+				if err := volume.MakeFolder(root, source); err != nil {
 					return nil, err
 				}
 			}
 		}
-		mounts = append(mounts, runtime.Mount{Source: source, Target: m.MountPath, ReadOnly: readOnly})
+		mounts = append(mounts, runtime.Mount{Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly || !empty})
 	}
 	return mounts, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/console"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/kubelet"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/logs"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/runtime"
@@ -39,11 +40,26 @@ func (a *Agent) Container(namespace, name, container string) (*runtime.Container
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	running := w.containers[container]
-	if running == nil {
+	running, ok := w.containers[container]
+	if !ok {
 		return nil, notRunning(container)
 	}
-	return running, nil
+	return running.Container, nil
+}
+
+// Console returns where to attach to a running container.
+func (a *Agent) Console(namespace, name, container string) (*console.Console, error) {
+	w, ok := a.worker(namespace, name)
+	if !ok {
+		return nil, fmt.Errorf("pod %s/%s is not here", namespace, name)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	running, ok := w.containers[container]
+	if !ok {
+		return nil, notRunning(container)
+	}
+	return running.console, nil
 }
 
 // Dial connects to a port of the pod's loopback address.

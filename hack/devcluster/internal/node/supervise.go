@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/http"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
-	httpprobe "k8s.io/kubernetes/pkg/probe/http"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/probe"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/runtime"
@@ -22,18 +20,18 @@ func (c *containerRun) supervise(ctx context.Context, running *runtime.Container
 	// Readiness is asked for while the container stops, too.
 	readiness, stopReadiness := context.WithCancel(context.WithoutCancel(ctx))
 	living, stopLiving := context.WithCancel(ctx)
-	p := &parts{kill: make(chan string, 1)}
+	p := &parts{kill: make(chan verdict, 1)}
 	p.Go(func() { c.attend(living, readiness, running, p) })
 	select {
 	case <-running.Done():
-	case why := <-p.kill:
+	case verdict := <-p.kill:
 		stopLiving()
-		c.event(corev1.EventTypeNormal, "Killing", why)
-		c.end(running, c.ownGrace)
+		c.event(corev1.EventTypeNormal, "Killing", verdict.why)
+		c.end(running, func() time.Duration { return c.grace(verdict.probe) }, nil)
 	case <-ctx.Done():
 		stopLiving()
 		c.event(corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
-		c.end(running, c.podGrace)
+		c.end(running, func() time.Duration { return c.grace(nil) }, c.turn)
 	}
 	stopLiving()
 	stopReadiness()
@@ -48,10 +46,16 @@ func (c *containerRun) attend(living, readiness context.Context, running *runtim
 		if err := c.hook(living, hooks.PostStart, running); err != nil {
 			if living.Err() == nil {
 				c.event(corev1.EventTypeWarning, "FailedPostStartHook", err.Error())
-				p.end("FailedPostStartHook")
+				p.end("FailedPostStartHook", nil)
 			}
 			return
 		}
+	}
+	if living.Err() == nil {
+		c.running(running.Started)
+	}
+	if c.kind == initContainer || c.kind == ephemeralContainer {
+		return
 	}
 	target := probe.Target{Container: c.spec, Address: c.sources.Facts.PodIP, Exec: executor(running)}
 	if c.spec.StartupProbe != nil && !c.awaitStartup(living, target, p) {
@@ -62,12 +66,13 @@ func (c *containerRun) attend(living, readiness context.Context, running *runtim
 		s.Started = &started
 		s.Ready = c.spec.ReadinessProbe == nil
 	})
+	c.up.give()
 	if c.spec.LivenessProbe != nil {
 		p.Go(func() {
 			probe.Run(living, c.spec.LivenessProbe, target, false, func(ok bool, message string) {
 				if !ok {
 					c.unhealthy("Liveness", message)
-					p.end(fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.spec.Name))
+					p.end(fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.spec.Name), c.spec.LivenessProbe)
 				}
 			})
 		})
@@ -90,7 +95,7 @@ func (c *containerRun) awaitStartup(ctx context.Context, target probe.Target, p 
 		up = ok
 		if !ok {
 			c.unhealthy("Startup", message)
-			p.end(fmt.Sprintf("Container %s failed startup probe, will be restarted", c.spec.Name))
+			p.end(fmt.Sprintf("Container %s failed startup probe, will be restarted", c.spec.Name), c.spec.StartupProbe)
 		}
 		cancel()
 	})
@@ -102,9 +107,9 @@ func (c *containerRun) unhealthy(kind, message string) {
 }
 
 // end has the container ended for a reason, unless there is one already.
-func (p *parts) end(why string) {
+func (p *parts) end(why string, by *corev1.Probe) {
 	select {
-	case p.kill <- why:
+	case p.kill <- verdict{why, by}:
 	default:
 	}
 }
@@ -115,44 +120,56 @@ func executor(running *runtime.Container) probe.Executor {
 	}
 }
 
-// minGrace is what a container gets after its hook even if that took all.
+// minGrace is what a container gets after its hook, and after its turn, even
+// if these took all.
 const minGrace = 2 * time.Second
 
-// end asks the container to stop, and kills it when its time is over. The time
-// is looked up again whenever the pod changes.
-func (c *containerRun) end(running *runtime.Container, grace func() time.Duration) {
+// end asks the container to stop, in its turn, and kills it when its time is
+// over. The time is looked up again whenever the pod changes.
+func (c *containerRun) end(running *runtime.Container, grace func() time.Duration, turn <-chan struct{}) {
 	begun := time.Now()
-	if hooks := c.spec.Lifecycle; hooks != nil && hooks.PreStop != nil && grace() > 0 {
+	if hooks := c.spec.Lifecycle; hooks != nil && hooks.PreStop != nil {
 		ctx, cancel := context.WithTimeout(c.worker.life, grace())
 		if err := c.hook(ctx, hooks.PreStop, running); err != nil {
 			c.event(corev1.EventTypeWarning, "FailedPreStopHook", err.Error())
 		}
 		cancel()
-		if left := grace() - time.Since(begun); left < minGrace {
-			begun = begun.Add(minGrace - left)
-		}
+	}
+	if turn != nil {
+		c.await(running, turn, begun, grace)
+	}
+	if left := grace() - time.Since(begun); left < min(minGrace, grace()) {
+		begun = begun.Add(min(minGrace, grace()) - left)
 	}
 	_ = running.Signal(c.stopSignal())
+	if !c.await(running, running.Done(), begun, grace) {
+		_ = running.Signal(syscall.SIGKILL)
+		<-running.Done()
+	}
+}
+
+// await waits for something, or for the container's end; it is false if the
+// time since begun is over before.
+func (c *containerRun) await(running *runtime.Container, what <-chan struct{}, begun time.Time, grace func() time.Duration) bool {
 	for {
 		c.worker.mu.Lock()
 		changed := c.worker.changed
 		c.worker.mu.Unlock()
 		timer := time.NewTimer(grace() - time.Since(begun))
 		select {
+		case <-what:
+			timer.Stop()
+			return true
 		case <-running.Done():
 			timer.Stop()
-			return
+			return true
 		case <-changed:
 			timer.Stop()
 		case <-c.worker.life.Done():
 			timer.Stop()
-			_ = running.Signal(syscall.SIGKILL)
-			<-running.Done()
-			return
+			return false
 		case <-timer.C:
-			_ = running.Signal(syscall.SIGKILL)
-			<-running.Done()
-			return
+			return false
 		}
 	}
 }
@@ -166,78 +183,28 @@ func (c *containerRun) stopSignal() syscall.Signal {
 	return syscall.SIGTERM
 }
 
-// podGrace is the time to stop that the API gives; none if it has forgotten
-// the pod, or the agent ends.
-func (c *containerRun) podGrace() time.Duration {
+// leastGrace is what a container gets to stop even where the API gives none.
+const leastGrace = time.Second
+
+// grace is the container's time to stop: what the API gives when the pod is to
+// go, what the failed probe says, if one has failed, else the pod's. There is
+// none when the agent ends.
+func (c *containerRun) grace(failed *corev1.Probe) time.Duration {
 	w := c.worker
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	seconds := int64(30)
 	switch {
-	case w.absent || w.life.Err() != nil:
+	case w.life.Err() != nil:
 		return 0
+	case w.absent:
+		return leastGrace
 	case w.pod.DeletionGracePeriodSeconds != nil:
-		return time.Duration(*w.pod.DeletionGracePeriodSeconds) * time.Second
-	default:
-		return specGrace(w.pod)
+		seconds = *w.pod.DeletionGracePeriodSeconds
+	case failed != nil && failed.TerminationGracePeriodSeconds != nil:
+		seconds = *failed.TerminationGracePeriodSeconds
+	case w.pod.Spec.TerminationGracePeriodSeconds != nil:
+		seconds = *w.pod.Spec.TerminationGracePeriodSeconds
 	}
-}
-
-// ownGrace is the time to stop before a restart.
-func (c *containerRun) ownGrace() time.Duration {
-	w := c.worker
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, p := range []*corev1.Probe{c.spec.StartupProbe, c.spec.LivenessProbe} {
-		if p != nil && p.TerminationGracePeriodSeconds != nil && w.life.Err() == nil {
-			return time.Duration(*p.TerminationGracePeriodSeconds) * time.Second
-		}
-	}
-	if w.absent || w.life.Err() != nil {
-		return 0
-	}
-	return specGrace(w.pod)
-}
-
-func specGrace(p *corev1.Pod) time.Duration {
-	if p.Spec.TerminationGracePeriodSeconds == nil {
-		return 30 * time.Second
-	}
-	return time.Duration(*p.Spec.TerminationGracePeriodSeconds) * time.Second
-}
-
-// hook runs a lifecycle hook.
-func (c *containerRun) hook(ctx context.Context, h *corev1.LifecycleHandler, running *runtime.Container) error {
-	switch {
-	case h.Sleep != nil:
-		select {
-		case <-running.Done():
-		case <-ctx.Done():
-		case <-time.After(time.Duration(h.Sleep.Seconds) * time.Second):
-		}
-		return nil
-	case h.Exec != nil:
-		var output bytes.Buffer
-		code, err := executor(running)(ctx, h.Exec.Command, &output)
-		if err != nil {
-			return err
-		}
-		if code != 0 {
-			return fmt.Errorf("hook %q ended with exit code %d: %s", h.Exec.Command, code, output.String())
-		}
-		return nil
-	case h.HTTPGet != nil:
-		req, err := httpprobe.NewRequestForHTTPGetAction(h.HTTPGet, c.spec, c.sources.Facts.PodIP.String(), "lifecycle")
-		if err != nil {
-			return err
-		}
-		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req.WithContext(ctx))
-		if err != nil {
-			return err
-		}
-		res.Body.Close()
-		if res.StatusCode >= http.StatusBadRequest {
-			return fmt.Errorf("hook %s answered %s", req.URL, res.Status)
-		}
-	}
-	return nil
+	return max(time.Duration(seconds)*time.Second, leastGrace)
 }

@@ -17,8 +17,8 @@ import (
 // tokens asks for tokens of a pod's service account, and keeps them until 80 %
 // of their life is over; if there is no new one then, until their end.
 type tokens struct {
-	client kubernetes.Interface
-	pod    *corev1.Pod
+	// request asks the API server for one, and tells its end.
+	request func(context.Context, tokenKey) (token string, until time.Time, err error)
 
 	mu   sync.Mutex
 	kept map[tokenKey]keptToken
@@ -37,7 +37,10 @@ type keptToken struct {
 var _ volume.Tokens = (*tokens)(nil)
 
 func newTokens(client kubernetes.Interface, p *corev1.Pod) *tokens {
-	return &tokens{client: client, pod: p, kept: map[tokenKey]keptToken{}}
+	request := func(ctx context.Context, key tokenKey) (string, time.Time, error) {
+		return requestToken(ctx, client, p, key)
+	}
+	return &tokens{request: request, kept: map[tokenKey]keptToken{}}
 }
 
 // Token returns a token for the audience, empty for the API server's.
@@ -50,37 +53,39 @@ func (t *tokens) Token(ctx context.Context, audience string, seconds int64) (str
 	if asked.Before(kept.renew) {
 		return kept.token, nil
 	}
-	fresh, err := t.request(ctx, key)
+	token, until, err := t.request(ctx, key)
 	if err != nil && asked.Before(kept.until) {
 		return kept.token, nil
 	}
 	if err != nil {
 		return "", err
 	}
-	until := fresh.Status.ExpirationTimestamp.Time
-	t.kept[key] = keptToken{
-		token: fresh.Status.Token,
-		renew: asked.Add(until.Sub(asked) * 8 / 10),
-		until: until,
-	}
-	return fresh.Status.Token, nil
+	t.kept[key] = keptToken{token: token, renew: renewal(asked, until), until: until}
+	return token, nil
 }
 
-func (t *tokens) request(ctx context.Context, key tokenKey) (*authenticationv1.TokenRequest, error) {
+// maxTokenAge is the age at which even a token that lives longer is renewed.
+const maxTokenAge = 24 * time.Hour
+
+// renewal is when a token is to be renewed: when 80 % of its life are over.
+func renewal(asked, until time.Time) time.Time {
+	return asked.Add(min(until.Sub(asked)*8/10, maxTokenAge))
+}
+
+func requestToken(ctx context.Context, client kubernetes.Interface, p *corev1.Pod, key tokenKey) (string, time.Time, error) {
 	ask := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: &key.seconds,
-		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: t.pod.Name, UID: t.pod.UID},
+		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: p.Name, UID: p.UID},
 	}}
 	if key.audience != "" {
 		ask.Spec.Audiences = []string{key.audience}
 	}
-	account := t.pod.Spec.ServiceAccountName
-	api := t.client.CoreV1().ServiceAccounts(t.pod.Namespace)
-	got, err := api.CreateToken(ctx, account, ask, metav1.CreateOptions{})
+	account := p.Spec.ServiceAccountName
+	got, err := client.CoreV1().ServiceAccounts(p.Namespace).CreateToken(ctx, account, ask, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("of service account %s: %w", account, err)
+		return "", time.Time{}, fmt.Errorf("of service account %s: %w", account, err)
 	}
-	return got, nil
+	return got.Status.Token, got.Status.ExpirationTimestamp.Time, nil
 }
 
 // next is when the first token is to be renewed; zero if there is none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/console"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/logs"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/pod"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/runtime"
@@ -35,8 +37,14 @@ type worker struct {
 	changed    chan struct{} // closed when one of the above changes
 	observed   pod.Observed
 	sandbox    *runtime.Sandbox
-	containers map[string]*runtime.Container // that run
+	containers map[string]runningContainer
 	logs       map[string]containerLogs
+}
+
+// runningContainer is a container that runs, and where to attach to it.
+type runningContainer struct {
+	*runtime.Container
+	console *console.Console
 }
 
 // containerLogs are those of the current or last run of a container, and of
@@ -54,7 +62,7 @@ func newWorker(life context.Context, a *Agent, p *corev1.Pod) *worker {
 		report:     make(chan struct{}, 1),
 		pod:        p,
 		changed:    make(chan struct{}),
-		containers: map[string]*runtime.Container{},
+		containers: map[string]runningContainer{},
 		logs:       map[string]containerLogs{},
 		observed: pod.Observed{
 			Started:    metav1.Now().Rfc3339Copy(),
@@ -176,6 +184,12 @@ func (w *worker) live(ctx context.Context) {
 		Tokens:    newTokens(w.agent.client, p),
 		OwnGroups: w.agent.groups.Contains,
 	}
+	background, endBackground := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer endBackground()
+	beside.Go(func() { w.enforceDeadline(background) })
+
 	defer w.closeSandbox()
 	address, ok := w.openSandbox(ctx, p)
 	if !ok {
@@ -185,27 +199,13 @@ func (w *worker) live(ctx context.Context) {
 	if !w.mountVolumes(ctx, sources, objects) {
 		return
 	}
-	refreshing, stopRefreshing := context.WithCancel(ctx)
-	var background sync.WaitGroup
-	background.Go(func() { w.refreshVolumes(refreshing, sources, objects) })
-	if seconds := p.Spec.ActiveDeadlineSeconds; seconds != nil {
-		background.Go(func() { w.enforceDeadline(refreshing, *seconds) })
+	select {
+	case <-w.agent.services.known:
+	case <-ctx.Done():
+		return
 	}
-	defer background.Wait()
-	defer stopRefreshing()
-
-	for i := range p.Spec.InitContainers {
-		c := &containerRun{worker: w, spec: &p.Spec.InitContainers[i], sources: sources, init: true}
-		if !c.run(ctx) {
-			return
-		}
-	}
-	var all sync.WaitGroup
-	for i := range p.Spec.Containers {
-		c := &containerRun{worker: w, spec: &p.Spec.Containers[i], sources: sources}
-		all.Go(func() { c.run(ctx) })
-	}
-	all.Wait()
+	beside.Go(func() { w.refreshVolumes(background, sources, objects) })
+	w.runContainers(ctx, p, sources, objects)
 }
 
 // refuse leaves the pod as it is, with the reason where people look: to fail
@@ -243,7 +243,11 @@ func (w *worker) tryOpenSandbox(p *corev1.Pod) (netip.Addr, error) {
 	if p.Spec.HostNetwork {
 		attach = nil
 	}
-	sandbox, err := runtime.NewSandbox(pod.Hostname(p), attach)
+	hostname, err := pod.Hostname(p, w.agent.facts(address))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	sandbox, err := runtime.NewSandbox(hostname, attach)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -329,14 +333,32 @@ func (w *worker) refreshVolumes(ctx context.Context, sources volume.Sources, obj
 	}
 }
 
-func (w *worker) enforceDeadline(ctx context.Context, seconds int64) {
-	if !sleep(ctx, time.Duration(seconds)*time.Second) {
-		return
+// enforceDeadline ends the pod when it has been active for longer than its
+// spec, which may change, allows.
+func (w *worker) enforceDeadline(ctx context.Context) {
+	for {
+		w.mu.Lock()
+		changed, seconds, started := w.changed, w.pod.Spec.ActiveDeadlineSeconds, w.observed.Started.Time
+		w.mu.Unlock()
+		left := time.Duration(math.MaxInt64)
+		if seconds != nil {
+			left = time.Until(started.Add(time.Duration(*seconds) * time.Second))
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+			w.observe(func(o *pod.Observed) {
+				o.Failed, o.Message = "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
+			})
+			w.stopped()
+			return
+		case <-changed:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
 	}
-	w.observe(func(o *pod.Observed) {
-		o.Failed, o.Message = "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
-	})
-	w.stopped()
 }
 
 // awaitDeletion returns when the API wants the pod gone, or ctx ends.

@@ -23,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/console"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/logs"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/runtime"
 )
@@ -36,6 +37,8 @@ type Pods interface {
 	Log(namespace, pod, container string, previous bool) (*logs.Log, error)
 	// Container returns a running container.
 	Container(namespace, pod, container string) (*runtime.Container, error)
+	// Console returns where to attach to a running container.
+	Console(namespace, pod, container string) (*console.Console, error)
 	// Dial connects to a port of the pod's loopback address.
 	Dial(ctx context.Context, namespace, pod string, port int) (net.Conn, error)
 }

@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,7 +13,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
 
-	"github.com/xinhari/xinhari/hack/devcluster/internal/node/logs"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/node/console"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/node/runtime"
 )
 
@@ -110,36 +109,23 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	kept, err := s.pods.Log(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"), false)
+	attach, err := s.pods.Console(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	remotecommand.ServeAttach(w, r, attacher{kept}, r.PathValue("pod"), "", r.PathValue("container"),
+	remotecommand.ServeAttach(w, r, attacher{attach}, r.PathValue("pod"), "", r.PathValue("container"),
 		options, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
-type attacher struct{ log *logs.Log }
+type attacher struct{ console *console.Console }
 
-// AttachContainer shows what the container writes from now on. Containers have
-// no input.
+// AttachContainer connects a client's streams with those of the container.
 func (a attacher) AttachContainer(
 	ctx context.Context, _, _, _ string,
-	_ io.Reader, out, errs io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize,
+	in io.Reader, out, errs io.WriteCloser, _ bool, resize <-chan remotecommand.TerminalSize,
 ) error {
-	var streams sync.WaitGroup
-	results := make([]error, 2)
-	for i, to := range []io.Writer{out, errs} {
-		name := [...]string{"stdout", "stderr"}[i]
-		if to == nil {
-			continue
-		}
-		streams.Go(func() {
-			results[i] = a.log.Read(ctx, to, logs.Options{Follow: true, Stream: name, Since: time.Now(), Tail: -1})
-		})
-	}
-	streams.Wait()
-	return errors.Join(results...)
+	return a.console.Attach(ctx, console.Client{In: in, Out: out, Errs: errs, Resize: resize})
 }
 
 func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/kubernetes/pkg/api/v1/resource"
 	"k8s.io/kubernetes/pkg/fieldpath"
+	"k8s.io/kubernetes/pkg/kubelet/envvars"
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
 )
 
@@ -23,6 +24,12 @@ type Objects interface {
 
 // Facts are what a pod learns of where it runs.
 type Facts struct {
+	// Domain ends the names of Services, such as cluster.local.
+	Domain string
+	// ClusterDNS is the cluster's name server; none if zero.
+	ClusterDNS netip.Addr
+	// NodeDNS is what the node itself has as resolv.conf.
+	NodeDNS     string
 	NodeName    string
 	HostIP      netip.Addr
 	PodIP       netip.Addr
@@ -33,11 +40,21 @@ type Facts struct {
 var ErrMissing = errors.New("not found")
 
 // Environment returns the variables of a container, in order, as NAME=VALUE.
-func Environment(pod *corev1.Pod, c *corev1.Container, objects Objects, facts Facts) ([]string, error) {
+// The services are those of the pod's namespace.
+func Environment(pod *corev1.Pod, c *corev1.Container, objects Objects, services []*corev1.Service, facts Facts) ([]string, error) {
 	env := environment{values: map[string]string{}}
 	env.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	env.set("HOSTNAME", Hostname(pod))
+	hostname, err := Hostname(pod, facts)
+	if err != nil {
+		return nil, err
+	}
+	env.set("HOSTNAME", hostname)
 	env.set("HOME", "/tmp")
+	if pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks {
+		for _, v := range envvars.FromServices(services) {
+			env.set(v.Name, v.Value)
+		}
+	}
 	for _, v := range serviceVariables() {
 		env.set(v[0], v[1])
 	}
@@ -203,8 +220,7 @@ func Resource(pod *corev1.Pod, container string, ref *corev1.ResourceFieldSelect
 	return resource.ExtractResourceValueByContainerNameAndNodeAllocatable(ref, pod, container, facts.Allocatable)
 }
 
-// serviceVariables tell where the API server is. Those of other Services are
-// not set: cluster DNS knows them.
+// serviceVariables tell where the API server is, in every namespace.
 func serviceVariables() [][2]string {
 	const host, port = "10.96.0.1", "443"
 	url := "tcp://" + host + ":" + port
@@ -218,17 +234,6 @@ func serviceVariables() [][2]string {
 		{"KUBERNETES_PORT_443_TCP_PORT", port},
 		{"KUBERNETES_PORT_443_TCP_ADDR", host},
 	}
-}
-
-// Hostname is the pod's own name for itself.
-func Hostname(pod *corev1.Pod) string {
-	name := pod.Name
-	if pod.Spec.HostnameOverride != nil {
-		name = *pod.Spec.HostnameOverride
-	} else if pod.Spec.Hostname != "" {
-		name = pod.Spec.Hostname
-	}
-	return strings.TrimRight(name[:min(len(name), 63)], "-.")
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

@@ -33,7 +33,10 @@ func (k kept) Secret(name string) (*corev1.Secret, error) {
 }
 
 func facts() Facts {
-	return Facts{NodeName: "n", HostIP: netip.MustParseAddr("10.244.0.1"), PodIP: netip.MustParseAddr("10.244.0.7")}
+	return Facts{
+		Domain: "cluster.local", ClusterDNS: netip.MustParseAddr("10.96.0.10"), NodeDNS: "# none\nnameserver 192.0.2.1\nsearch example.com\n",
+		NodeName: "n", HostIP: netip.MustParseAddr("10.244.0.1"), PodIP: netip.MustParseAddr("10.244.0.7"),
+	}
 }
 
 func pointer[T any](v T) *T { return &v }
@@ -104,13 +107,13 @@ func TestEnvironment(t *testing.T) {
 		},
 	}
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Labels: map[string]string{"app": "web"}}}
-	base, err := Environment(p, &corev1.Container{}, objects, facts())
+	base, err := Environment(p, &corev1.Container{}, objects, nil, facts())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := Environment(p, &test.c, objects, facts())
+			got, err := Environment(p, &test.c, objects, nil, facts())
 			if errors.Is(err, ErrMissing) != test.missing {
 				t.Fatal(err)
 			}
@@ -118,36 +121,6 @@ func TestEnvironment(t *testing.T) {
 				return
 			}
 			if diff := cmp.Diff(test.want, got[len(base):], cmp.Transformer("empty", func(s []string) string { return strings.Join(s, "\n") })); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-func TestUnsupported(t *testing.T) {
-	tests := []struct {
-		name string
-		spec corev1.PodSpec
-		want []string
-	}{
-		{name: "an ordinary pod", spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}, Privileged: pointer(false),
-		}}}}},
-		{name: "host's namespaces", spec: corev1.PodSpec{HostPID: true, HostIPC: true}, want: []string{"spec.hostPID", "spec.hostIPC"}},
-		{name: "host's folders", spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{}}}}}, want: []string{"spec.volumes[v]"}},
-		{name: "privileged", spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{Privileged: pointer(true)}}}}, want: []string{"spec.containers[c].securityContext.privileged"}},
-		{name: "sidecar", spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "s", RestartPolicy: pointer(corev1.ContainerRestartPolicyAlways)}}}, want: []string{"spec.initContainers[s].restartPolicy"}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			var got []string
-			if err := Unsupported(&corev1.Pod{Spec: test.spec}); err != nil {
-				for line := range strings.SplitSeq(err.Error(), "\n") {
-					field, _, _ := strings.Cut(line, ":")
-					got = append(got, field)
-				}
-			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -191,6 +164,17 @@ func TestRights(t *testing.T) {
 			want: Rights{UID: 2, GID: 3, Groups: []int{7}, Capabilities: all, ReadOnlyRoot: true},
 		},
 		{
+			name: "a user without a group is in root's",
+			pod:  &corev1.PodSecurityContext{RunAsUser: pointer(int64(1))},
+			want: Rights{UID: 1, GID: 0, Capabilities: all},
+		},
+		{
+			name: "the container's user, the pod's group",
+			pod:  &corev1.PodSecurityContext{RunAsUser: pointer(int64(1)), RunAsGroup: pointer(int64(3))},
+			c:    &corev1.SecurityContext{RunAsUser: pointer(int64(0))},
+			want: Rights{UID: 0, GID: 3, Capabilities: all},
+		},
+		{
 			name: "restricted",
 			c: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: pointer(false), RunAsNonRoot: pointer(true),
@@ -214,21 +198,97 @@ func TestRights(t *testing.T) {
 	}
 }
 
+func TestServiceVariables(t *testing.T) {
+	services := []*corev1.Service{
+		{ObjectMeta: metav1.ObjectMeta{Name: "red-is"}, Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.11", Ports: []corev1.ServicePort{{Port: 6379, Protocol: corev1.ProtocolTCP}}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "headless"}, Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}},
+	}
+	all := []string{
+		"RED_IS_SERVICE_HOST=10.96.0.11", "RED_IS_SERVICE_PORT=6379", "RED_IS_PORT=tcp://10.96.0.11:6379", "RED_IS_PORT_6379_TCP=tcp://10.96.0.11:6379",
+		"RED_IS_PORT_6379_TCP_PROTO=tcp", "RED_IS_PORT_6379_TCP_PORT=6379", "RED_IS_PORT_6379_TCP_ADDR=10.96.0.11",
+	}
+	for _, test := range []struct {
+		links *bool
+		want  []string
+	}{{nil, all}, {pointer(true), all}, {pointer(false), nil}} {
+		p := &corev1.Pod{Spec: corev1.PodSpec{EnableServiceLinks: test.links}}
+		env, err := Environment(p, &corev1.Container{}, kept{}, services, facts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, v := range env {
+			if strings.HasPrefix(v, "RED") || strings.HasPrefix(v, "HEADLESS") {
+				got = append(got, v)
+			}
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func TestResolvConf(t *testing.T) {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
-	p.Spec.DNSConfig = &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: pointer("1")}}}
+	const cluster = "nameserver 10.96.0.10\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\n"
+	const node = "nameserver 192.0.2.1\nsearch example.com\n"
+	ndots := &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: pointer("1")}, {Name: "rotate"}}}
 	tests := []struct {
 		policy corev1.DNSPolicy
+		host   bool
+		config *corev1.PodDNSConfig
 		want   string
 	}{
-		{corev1.DNSClusterFirst, "nameserver 10.96.0.10\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:1\n"},
-		{corev1.DNSNone, "options ndots:1\n"},
+		{policy: corev1.DNSClusterFirst, want: cluster + "options ndots:5\n"},
+		{policy: corev1.DNSClusterFirst, config: ndots, want: cluster + "options ndots:1 rotate\n"},
+		{policy: corev1.DNSClusterFirst, host: true, want: node},
+		{policy: corev1.DNSClusterFirstWithHostNet, host: true, want: cluster + "options ndots:5\n"},
+		{policy: corev1.DNSDefault, want: node},
+		{
+			policy: corev1.DNSDefault, config: &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"}, Searches: []string{"a.b"}},
+			want: "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nsearch example.com a.b\n",
+		},
+		{policy: corev1.DNSNone, config: ndots, want: "options ndots:1 rotate\n"},
 	}
 	for _, test := range tests {
-		p.Spec.DNSPolicy = test.policy
-		if diff := cmp.Diff(test.want, resolvConf(p, netip.MustParseAddr("10.96.0.10"), "cluster.local")); diff != "" {
-			t.Errorf("%s: %s", test.policy, diff)
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
+		p.Spec.DNSPolicy, p.Spec.HostNetwork, p.Spec.DNSConfig = test.policy, test.host, test.config
+		if diff := cmp.Diff(test.want, resolvConf(p, facts())); diff != "" {
+			t.Errorf("%s, %t: %s", test.policy, test.host, diff)
 		}
+	}
+}
+
+func TestHostname(t *testing.T) {
+	long := strings.Repeat("a", 60)
+	tests := []struct {
+		name     string
+		spec     corev1.PodSpec
+		want     string
+		hosts    string // the pod's own line
+		mustFail bool
+	}{
+		{name: "the pod's name", want: "web-1", hosts: "web-1"},
+		{name: "another", spec: corev1.PodSpec{Hostname: "web"}, want: "web", hosts: "web"},
+		{name: "in a subdomain", spec: corev1.PodSpec{Hostname: "web", Subdomain: "sub"}, want: "web", hosts: "web.sub.shop.svc.cluster.local\tweb"},
+		{
+			name: "as a full name", spec: corev1.PodSpec{Hostname: "web", Subdomain: "sub", SetHostnameAsFQDN: pointer(true)},
+			want: "web.sub.shop.svc.cluster.local", hosts: "web.sub.shop.svc.cluster.local\tweb",
+		},
+		{name: "a full name that is too long", spec: corev1.PodSpec{Hostname: long, Subdomain: "sub", SetHostnameAsFQDN: pointer(true)}, mustFail: true, hosts: long + ".sub.shop.svc.cluster.local\t" + long},
+		{name: "on the node's network", spec: corev1.PodSpec{HostNetwork: true}, want: "n", hosts: "n"},
+		{name: "overridden", spec: corev1.PodSpec{HostnameOverride: pointer("x.y"), Subdomain: "sub"}, want: "x.y", hosts: "x.y"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "shop"}, Spec: test.spec}
+			got, err := Hostname(p, facts())
+			if got != test.want || (err != nil) != test.mustFail {
+				t.Errorf("%q, %v", got, err)
+			}
+			if own := "10.244.0.7\t" + test.hosts + "\n"; !strings.HasSuffix(hosts(p, facts()), own) {
+				t.Errorf("%q has no %q", hosts(p, facts()), own)
+			}
+		})
 	}
 }
 

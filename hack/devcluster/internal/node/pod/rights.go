@@ -24,8 +24,9 @@ var ErrRoot = errors.New("container has runAsNonRoot and would run as root")
 func RightsOf(pod *corev1.Pod, c *corev1.Container, capabilities []string) (Rights, error) {
 	r := Rights{UID: NobodyID, GID: NobodyID, Capabilities: slices.Clone(capabilities)}
 	nonRoot := false
+	var user, group *int64
 	if sc := pod.Spec.SecurityContext; sc != nil {
-		r.identity(sc.RunAsUser, sc.RunAsGroup)
+		user, group = sc.RunAsUser, sc.RunAsGroup
 		nonRoot = isTrue(sc.RunAsNonRoot)
 		for _, group := range sc.SupplementalGroups {
 			r.Groups = append(r.Groups, int(group))
@@ -35,7 +36,7 @@ func RightsOf(pod *corev1.Pod, c *corev1.Container, capabilities []string) (Righ
 		}
 	}
 	if sc := c.SecurityContext; sc != nil {
-		r.identity(sc.RunAsUser, sc.RunAsGroup)
+		user, group = first(sc.RunAsUser, user), first(sc.RunAsGroup, group)
 		if sc.RunAsNonRoot != nil {
 			nonRoot = *sc.RunAsNonRoot
 		}
@@ -44,6 +45,12 @@ func RightsOf(pod *corev1.Pod, c *corev1.Container, capabilities []string) (Righ
 		if sc.Capabilities != nil {
 			r.change(sc.Capabilities)
 		}
+	}
+	if user != nil { // Its group is root's where none is named.
+		r.UID, r.GID = int(*user), 0
+	}
+	if group != nil {
+		r.GID = int(*group)
 	}
 	if nonRoot && r.UID == 0 {
 		return Rights{}, ErrRoot
@@ -57,16 +64,14 @@ func AsksForUser(pod *corev1.Pod, c *corev1.Container) bool {
 		c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil
 }
 
-func (r *Rights) identity(user, group *int64) {
-	if user != nil {
-		r.UID = int(*user)
-		if r.UID == 0 && group == nil {
-			r.GID = 0
+// first returns the first that is set.
+func first(values ...*int64) *int64 {
+	for _, v := range values {
+		if v != nil {
+			return v
 		}
 	}
-	if group != nil {
-		r.GID = int(*group)
-	}
+	return nil
 }
 
 func (r *Rights) change(c *corev1.Capabilities) {

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 )
 
 // Observed is what the node knows of a pod.
@@ -29,8 +30,6 @@ func Status(pod *corev1.Pod, o Observed, now metav1.Time) corev1.PodStatus {
 		ObservedGeneration: pod.Generation,
 		StartTime:          &o.Started,
 		QOSClass:           last.QOSClass,
-		Reason:             o.Failed,
-		Message:            o.Message,
 		NominatedNodeName:  last.NominatedNodeName,
 		Resize:             last.Resize,
 	}
@@ -44,7 +43,14 @@ func Status(pod *corev1.Pod, o Observed, now metav1.Time) corev1.PodStatus {
 	}
 	s.InitContainerStatuses = statuses(pod.Spec.InitContainers, o, "PodInitializing", last.InitContainerStatuses)
 	s.ContainerStatuses = statuses(pod.Spec.Containers, o, waitingReason(pod), last.ContainerStatuses)
+	for _, c := range pod.Spec.EphemeralContainers {
+		spec := []corev1.Container{corev1.Container(c.EphemeralContainerCommon)}
+		s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, statuses(spec, o, "ContainerCreating", last.EphemeralContainerStatuses)...)
+	}
 	s.Phase = phase(pod, o, s)
+	if s.Phase == corev1.PodFailed {
+		s.Reason, s.Message = o.Failed, o.Message
+	}
 	s.Conditions = conditions(pod, o, s, now)
 	return s
 }
@@ -78,25 +84,30 @@ func statuses(containers []corev1.Container, o Observed, waiting string, last []
 	return all
 }
 
+// phase is final only when no container runs any more.
 func phase(pod *corev1.Pod, o Observed, s corev1.PodStatus) corev1.PodPhase {
-	if o.Failed != "" {
+	if o.Failed != "" && !anyRuns(s) {
 		return corev1.PodFailed
 	}
-	for _, c := range s.InitContainerStatuses {
-		if t := c.State.Terminated; t != nil && t.ExitCode != 0 && pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
+	for i, c := range s.InitContainerStatuses {
+		spec := &pod.Spec.InitContainers[i]
+		if t := c.State.Terminated; t != nil && t.ExitCode != 0 && !IsSidecar(spec) && !Restarts(pod, spec, int(t.ExitCode)) {
+			if anyRuns(s) {
+				return corev1.PodPending
+			}
 			return corev1.PodFailed
 		}
 	}
-	if !initialized(s) {
+	if !initialized(pod, s) {
 		return corev1.PodPending
 	}
 	var created, ended, failed int
-	for _, c := range s.ContainerStatuses {
+	for i, c := range s.ContainerStatuses {
 		t := c.State.Terminated
 		if t != nil || c.State.Running != nil || c.LastTerminationState.Terminated != nil {
 			created++
 		}
-		if t == nil || restarts(pod, t.ExitCode) && pod.DeletionTimestamp == nil {
+		if t == nil || Restarts(pod, &pod.Spec.Containers[i], int(t.ExitCode)) && pod.DeletionTimestamp == nil {
 			continue
 		}
 		ended++
@@ -105,6 +116,8 @@ func phase(pod *corev1.Pod, o Observed, s corev1.PodStatus) corev1.PodPhase {
 		}
 	}
 	switch {
+	case ended == len(s.ContainerStatuses) && anyRuns(s):
+		return corev1.PodRunning
 	case ended == len(s.ContainerStatuses) && failed > 0:
 		return corev1.PodFailed
 	case ended == len(s.ContainerStatuses):
@@ -116,23 +129,36 @@ func phase(pod *corev1.Pod, o Observed, s corev1.PodStatus) corev1.PodPhase {
 	}
 }
 
-func restarts(pod *corev1.Pod, code int32) bool { return Restarts(pod, int(code)) }
+func anyRuns(s corev1.PodStatus) bool {
+	runs := func(c corev1.ContainerStatus) bool { return c.State.Running != nil }
+	return slices.ContainsFunc(s.InitContainerStatuses, runs) || slices.ContainsFunc(s.ContainerStatuses, runs) ||
+		slices.ContainsFunc(s.EphemeralContainerStatuses, runs)
+}
+
+// IsSidecar reports whether an init container runs for the pod's life.
+func IsSidecar(c *corev1.Container) bool { return podutil.IsRestartableInitContainer(c) }
 
 // Restarts reports whether a container that ended with the exit code is to be
 // started again.
-func Restarts(pod *corev1.Pod, code int) bool {
-	switch pod.Spec.RestartPolicy {
-	case corev1.RestartPolicyNever:
-		return false
-	case corev1.RestartPolicyOnFailure:
-		return code != 0
-	default:
-		return true
-	}
+func Restarts(pod *corev1.Pod, c *corev1.Container, code int) bool {
+	return podutil.ContainerShouldRestart(*c, pod.Spec, int32(code))
 }
 
-func initialized(s corev1.PodStatus) bool {
-	for _, c := range s.InitContainerStatuses {
+// initialized stays true once a container has run that comes after the init
+// containers.
+func initialized(pod *corev1.Pod, s corev1.PodStatus) bool {
+	if slices.ContainsFunc(s.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
+	}) {
+		return true
+	}
+	for i, c := range s.InitContainerStatuses {
+		if IsSidecar(&pod.Spec.InitContainers[i]) {
+			if c.Started == nil || !*c.Started {
+				return false
+			}
+			continue
+		}
 		if t := c.State.Terminated; t == nil || t.ExitCode != 0 {
 			return false
 		}
@@ -142,6 +168,11 @@ func initialized(s corev1.PodStatus) bool {
 
 func conditions(pod *corev1.Pod, o Observed, s corev1.PodStatus, now metav1.Time) []corev1.PodCondition {
 	var unready []string
+	for i, c := range s.InitContainerStatuses {
+		if !c.Ready && IsSidecar(&pod.Spec.InitContainers[i]) {
+			unready = append(unready, c.Name)
+		}
+	}
 	for _, c := range s.ContainerStatuses {
 		if !c.Ready {
 			unready = append(unready, c.Name)
@@ -157,7 +188,7 @@ func conditions(pod *corev1.Pod, o Observed, s corev1.PodStatus, now metav1.Time
 		ready.Status = corev1.ConditionFalse
 	}
 	initial := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
-	if !initialized(s) {
+	if !initialized(pod, s) {
 		initial.Status, initial.Reason = corev1.ConditionFalse, "ContainersNotInitialized"
 	}
 	sandbox := corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: conditionStatus(o.Sandbox)}

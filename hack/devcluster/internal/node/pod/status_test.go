@@ -83,7 +83,11 @@ func TestStatus(t *testing.T) {
 			phase: corev1.PodFailed, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
 		},
 		{
-			name: "ended by the node", failed: "DeadlineExceeded", containers: map[string]corev1.ContainerStatus{"a": running(true), "b": running(true)},
+			name: "ended by the node, not yet", failed: "DeadlineExceeded", containers: map[string]corev1.ContainerStatus{"a": running(true), "b": ended(0)},
+			phase: corev1.PodRunning, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
+		},
+		{
+			name: "ended by the node", failed: "DeadlineExceeded", containers: map[string]corev1.ContainerStatus{"a": ended(0), "b": ended(0)},
 			phase: corev1.PodFailed, want: conditions{"Initialized": yes, "Ready": no, "ContainersReady": no},
 		},
 	}

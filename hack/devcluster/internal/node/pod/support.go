@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,59 +20,74 @@ const imagePrefix = "xinhari.local/"
 // Unsupported says which fields of the pod this node does not know how to
 // honour; nil when it knows all.
 func Unsupported(pod *corev1.Pod) error {
-	var errs []error
-	refuse := func(field string, is bool, why string) {
-		if is {
-			errs = append(errs, fmt.Errorf("%s: %s", field, why))
-		}
-	}
-	spec := &pod.Spec
-	refuse("spec.hostPID", spec.HostPID, "pods have no sight of the host's processes")
-	refuse("spec.hostIPC", spec.HostIPC, "pods have IPC namespaces of their own")
-	refuse("spec.shareProcessNamespace", spec.ShareProcessNamespace != nil && *spec.ShareProcessNamespace,
-		"each container has its own processes")
-	refuse("spec.hostUsers", spec.HostUsers != nil && !*spec.HostUsers, "there are no user namespaces per pod")
-	refuse("spec.runtimeClassName", spec.RuntimeClassName != nil, "there is only one runtime")
-	refuse("spec.os", spec.OS != nil && spec.OS.Name != corev1.Linux, "the node runs Linux")
-	refuse("spec.resourceClaims", len(spec.ResourceClaims) > 0, "the node has no devices")
-	if sc := spec.SecurityContext; sc != nil {
-		refuse("spec.securityContext.sysctls", len(sc.Sysctls) > 0, "kernel parameters are the host's")
-	}
-	for i := range spec.Volumes {
-		if !volumeSupported(&spec.Volumes[i]) {
-			refuse("spec.volumes["+spec.Volumes[i].Name+"]", true,
-				"only configMap, secret, projected, downwardAPI and emptyDir volumes exist here")
-		}
-	}
-	for i := range spec.InitContainers {
-		c := &spec.InitContainers[i]
-		refuse("spec.initContainers["+c.Name+"].restartPolicy", c.RestartPolicy != nil, "sidecar containers are not known")
-	}
-	for _, c := range allContainers(spec) {
-		field := "spec.containers[" + c.Name + "]"
-		refuse(field+".stdin", c.Stdin || c.TTY, "containers have no input; use kubectl exec")
-		refuse(field+".volumeDevices", len(c.VolumeDevices) > 0, "the node has no devices")
-		refuse(field+".restartPolicyRules", len(c.RestartPolicyRules) > 0, "restart rules per exit code are not known")
-		if sc := c.SecurityContext; sc != nil {
-			refuse(field+".securityContext.privileged", sc.Privileged != nil && *sc.Privileged, "there are no privileged containers")
-		}
-		for _, p := range c.Ports {
-			refuse(field+".ports.hostPort", p.HostPort != 0 && !spec.HostNetwork, "pods are reached by their own addresses")
-		}
-	}
-	return errors.Join(errs...)
+	c := checker{pod: &pod.Spec, rules: fieldRules()}
+	c.check("spec", reflect.ValueOf(pod.Spec))
+	return errors.Join(c.errs...)
 }
 
-func volumeSupported(v *corev1.Volume) bool {
-	if v.Projected != nil {
-		for _, s := range v.Projected.Sources {
-			if s.ClusterTrustBundle != nil || s.PodCertificate != nil {
-				return false
-			}
+// UnsupportedContainer is Unsupported for a container that the pod has got later.
+func UnsupportedContainer(pod *corev1.Pod, container *corev1.EphemeralContainer) error {
+	c := checker{pod: &pod.Spec, rules: fieldRules()}
+	c.check("spec.ephemeralContainers["+container.Name+"]", reflect.ValueOf(*container))
+	return errors.Join(c.errs...)
+}
+
+// checker goes through what describes a pod by the rules of its fields.
+type checker struct {
+	pod   *corev1.PodSpec
+	rules map[string]map[string]fieldRule
+	errs  []error
+}
+
+func (c *checker) check(path string, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			c.check(path, v.Elem())
 		}
-		return true
+	case reflect.Slice:
+		for i := range v.Len() {
+			c.check(fmt.Sprintf("%s[%s]", path, itemName(v.Index(i), i)), v.Index(i))
+		}
+	case reflect.Struct:
+		rules := c.rules[v.Type().Name()]
+		if rules == nil {
+			return
+		}
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			at := path
+			if !field.Anonymous {
+				name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+				at += "." + name
+			}
+			if rule := rules[field.Name]; rule.support == Refused && rule.refuses(c.pod, v.Field(i)) {
+				c.errs = append(c.errs, fmt.Errorf("%s: %s", at, rule.why))
+				continue
+			}
+			c.check(at, v.Field(i))
+		}
 	}
-	return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.EmptyDir != nil
+}
+
+func (r fieldRule) refuses(pod *corev1.PodSpec, v reflect.Value) bool {
+	if r.is != nil {
+		return r.is(pod, v)
+	}
+	if v.Kind() == reflect.Pointer && !v.IsNil() && v.Elem().Kind() == reflect.Bool {
+		return v.Elem().Bool()
+	}
+	return !v.IsZero()
+}
+
+// itemName is the name of an item of a list, or its place.
+func itemName(v reflect.Value, i int) string {
+	if v.Kind() == reflect.Struct {
+		if name := v.FieldByName("Name"); name.IsValid() && name.Kind() == reflect.String && name.String() != "" {
+			return name.String()
+		}
+	}
+	return strconv.Itoa(i)
 }
 
 func allContainers(spec *corev1.PodSpec) []*corev1.Container {
@@ -81,8 +98,14 @@ func allContainers(spec *corev1.PodSpec) []*corev1.Container {
 	for i := range spec.Containers {
 		all = append(all, &spec.Containers[i])
 	}
+	for i := range spec.EphemeralContainers {
+		all = append(all, (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
 	return all
 }
+
+// ErrImageName says that an image has a name that none can have.
+var ErrImageName = errors.New("invalid image name")
 
 var imageName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
 
@@ -97,7 +120,7 @@ func Program(image string) (string, error) {
 	name, _, _ = strings.Cut(name, "@")
 	name, _, _ = strings.Cut(name, ":")
 	if !imageName.MatchString(name) || path.Base(name) != name {
-		return "", fmt.Errorf("image %s has no program's name: it must be %sNAME:dev", image, imagePrefix)
+		return "", fmt.Errorf("%w: image %s has no program's name: it must be %sNAME:dev", ErrImageName, image, imagePrefix)
 	}
 	return name, nil
 }

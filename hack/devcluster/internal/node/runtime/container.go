@@ -41,12 +41,22 @@ type Exit struct {
 	Time   time.Time
 }
 
-// Start runs a container in the sandbox. It returns once the program runs, or
-// with what hindered it. What the program writes goes to stdout and stderr.
-func Start(sandbox *Sandbox, spec *Spec, stdout, stderr io.Writer) (*Container, error) {
+// Streams are what a container's program reads and writes.
+type Streams struct {
+	// Stdin is what the program reads; nil is nothing. It stays the caller's.
+	Stdin          *os.File
+	Stdout, Stderr io.Writer
+	// Terminal, if any, takes the place of the three for the program; what is
+	// written on it goes to Stdout. Its File stays the caller's.
+	Terminal *Terminal
+}
+
+// Start runs a container in the sandbox, among the processes of another, beside,
+// if that is not nil. It returns once the program runs, or with what hindered it.
+func Start(sandbox *Sandbox, spec *Spec, streams Streams, beside *Container) (*Container, error) {
 	c := &Container{spec: spec, sandbox: sandbox, done: make(chan struct{})}
 	started := make(chan error)
-	go c.run(stdout, stderr, started)
+	go c.run(streams, beside, started)
 	if err := <-started; err != nil {
 		return nil, err
 	}
@@ -54,23 +64,34 @@ func Start(sandbox *Sandbox, spec *Spec, stdout, stderr io.Writer) (*Container, 
 }
 
 // run starts the process, waits for it, and ends with it. It stays on one
-// thread, since the end of the thread that started a process counts as the end
-// of its parent.
-func (c *Container) run(stdout, stderr io.Writer, started chan<- error) {
+// thread, which ends as well, since the end of the thread that started a process
+// counts as the end of its parent.
+func (c *Container) run(streams Streams, beside *Container, started chan<- error) {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	cmd := &exec.Cmd{
 		Path:        "/proc/self/exe",
 		Args:        []string{initName},
 		Env:         []string{},
-		Stdout:      stdout,
-		Stderr:      stderr,
 		SysProcAttr: sysProcAttr(),
 		// What outlives PID 1 is killed by the kernel; this is for pipes
 		// that went elsewhere.
 		WaitDelay: time.Second,
 	}
-	if err := c.launch(cmd); err != nil {
+	if beside != nil {
+		if err := beside.enterProcesses(); err != nil {
+			started <- err
+			return
+		}
+		cmd.SysProcAttr.Cloneflags &^= unix.CLONE_NEWPID
+		cmd.SysProcAttr.Pdeathsig = 0 // As in execHere; the first process sets it itself.
+	}
+	shown := streams.connect(cmd)
+	err := c.launch(cmd)
+	if streams.Terminal != nil {
+		_ = streams.Terminal.CloseTTY() // It has only been handed on.
+	}
+	if err != nil {
+		shown()
 		started <- err
 		return
 	}
@@ -78,6 +99,7 @@ func (c *Container) run(stdout, stderr io.Writer, started chan<- error) {
 	started <- nil
 	_ = cmd.Wait() // The state says all that matters.
 	c.exit = exitOf(cmd.ProcessState)
+	shown()
 	close(c.done)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,6 +107,33 @@ func (c *Container) run(stdout, stderr io.Writer, started chan<- error) {
 		file.Close()
 	}
 	c.namespaces = nil
+}
+
+// connect gives the streams to the command. The returned function waits until
+// what was written on the terminal, whose side of the program must be closed,
+// has been passed on, or for the command's delay.
+func (s Streams) connect(cmd *exec.Cmd) (shown func()) {
+	if s.Terminal == nil {
+		if s.Stdin != nil {
+			cmd.Stdin = s.Stdin
+		}
+		cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
+		return func() {}
+	}
+	tty := s.Terminal.tty
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr.Setctty = true
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(s.Stdout, s.Terminal.File) // Ends with the last program on the terminal.
+	}()
+	return func() {
+		select {
+		case <-done:
+		case <-time.After(cmd.WaitDelay): // Programs beside another container may go on.
+		}
+	}
 }
 
 func (c *Container) launch(cmd *exec.Cmd) error {

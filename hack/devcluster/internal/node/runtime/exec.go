@@ -37,9 +37,10 @@ func (c *Container) Exec(ctx context.Context, command Command) (code int, err er
 			file.Close()
 		}
 	}()
+	groups := groupsAllowed() // Inside, /proc does not know this process.
 	onThread(func() {
 		if err = c.enter(namespaces); err == nil {
-			code, err = c.execHere(ctx, command)
+			code, err = c.execHere(ctx, command, groups)
 		}
 	})
 	return code, err
@@ -64,6 +65,21 @@ func (c *Container) openAgain() ([]*os.File, error) {
 	return copies, nil
 }
 
+// enterProcesses has the calling thread's children be processes of the container.
+func (c *Container) enterProcesses() error {
+	namespaces, err := c.openAgain()
+	if err != nil {
+		return err
+	}
+	for _, file := range namespaces {
+		defer file.Close()
+	}
+	if err := unix.Setns(int(namespaces[len(namespaces)-1].Fd()), unix.CLONE_NEWPID); err != nil {
+		return fmt.Errorf("enter the container's processes: %w", err)
+	}
+	return nil
+}
+
 // enter moves the calling thread, and the processes that it will start, into
 // the container.
 func (c *Container) enter(namespaces []*os.File) error {
@@ -85,7 +101,7 @@ func (c *Container) enter(namespaces []*os.File) error {
 	return setNoNewPrivileges(c.spec)
 }
 
-func (c *Container) execHere(ctx context.Context, command Command) (int, error) {
+func (c *Container) execHere(ctx context.Context, command Command, setGroups bool) (int, error) {
 	path, err := lookPath(command.Args[0], c.spec.Env)
 	if err != nil {
 		return 0, err
@@ -108,7 +124,7 @@ func (c *Container) execHere(ctx context.Context, command Command) (int, error) 
 		Setsid: true,
 		Credential: &syscall.Credential{
 			Uid: uint32(c.spec.UID), Gid: uint32(c.spec.GID),
-			Groups: groups, NoSetGroups: !groupsAllowed(),
+			Groups: groups, NoSetGroups: !setGroups,
 		},
 	}
 	if command.Terminal != nil {

@@ -24,6 +24,17 @@ const (
 	firstFile = 5 // the sandbox's namespaces
 )
 
+// init is an exception to the rule that packages have none: main functions run
+// after the initialization of every package of the binary, which for all of
+// Kubernetes takes 60 ms of a processor, for each container anew. This package
+// imports little and so comes early in the order. What Lookup returns would do
+// the same later.
+func init() { //nolint:gochecknoinits // Six times faster; see above.
+	if len(os.Args) > 0 && filepath.Base(os.Args[0]) == initName {
+		initMain()
+	}
+}
+
 // Lookup returns the main function of the program called name, for main
 // functions to call before anything else. It does not return from a call.
 func Lookup(name string) (main func(), ok bool) {

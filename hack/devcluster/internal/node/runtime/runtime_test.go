@@ -38,7 +38,7 @@ func starter() {
 	}
 	c, err := Start(s, &Spec{
 		Root: os.Args[1], Args: []string{"/bin/sleep", "1000"}, UID: 65532, GID: 65532, Capabilities: DefaultCapabilities(),
-	}, io.Discard, io.Discard)
+	}, discard(), nil)
 	if err != nil {
 		panic(err)
 	}
@@ -101,11 +101,13 @@ func script(t *testing.T, text string) *Spec {
 	}
 }
 
+func discard() Streams { return Streams{Stdout: io.Discard, Stderr: io.Discard} }
+
 // run returns what a container wrote and how it ended.
 func run(t *testing.T, s *Sandbox, spec *Spec) (string, Exit) {
 	t.Helper()
 	var out bytes.Buffer
-	c, err := Start(s, spec, &out, &out)
+	c, err := Start(s, spec, Streams{Stdout: &out, Stderr: &out}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +188,7 @@ func TestExit(t *testing.T) {
 		})
 	}
 	t.Run("by a signal", func(t *testing.T) {
-		c, err := Start(s, script(t, "sleep 1000"), io.Discard, io.Discard)
+		c, err := Start(s, script(t, "sleep 1000"), discard(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +208,7 @@ func TestExit(t *testing.T) {
 	t.Run("before it began", func(t *testing.T) {
 		spec := script(t, "")
 		spec.Args = []string{"no-such-program"}
-		if _, err := Start(s, spec, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "no-such-program") {
+		if _, err := Start(s, spec, discard(), nil); err == nil || !strings.Contains(err.Error(), "no-such-program") {
 			t.Error(err)
 		}
 	})
@@ -215,21 +217,21 @@ func TestExit(t *testing.T) {
 func TestExec(t *testing.T) {
 	s := newSandbox(t)
 	spec := script(t, "sleep 1000")
-	spec.NoNewPrivileges = true
-	c, err := Start(s, spec, io.Discard, io.Discard)
+	spec.NoNewPrivileges, spec.Groups = true, []int{7, 8}
+	c, err := Start(s, spec, discard(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { c.Signal(syscall.SIGKILL); <-c.Done() }()
 	var out bytes.Buffer
 	code, err := c.Exec(t.Context(), Command{
-		Args:  []string{"sh", "-c", "hostname; id -u; cat; ls -d /proc/1; grep -E 'CapBnd|NoNew' /proc/self/status; exit 4"},
+		Args:  []string{"sh", "-c", "hostname; id -u; id -G; cat; ls -d /proc/1; grep -E 'CapBnd|NoNew' /proc/self/status; exit 4"},
 		Stdin: strings.NewReader("in\n"), Stdout: &out, Stderr: &out,
 	})
 	if err != nil || code != 4 {
 		t.Errorf("%d, %v", code, err)
 	}
-	if diff := cmp.Diff("box\n65532\nin\n/proc/1\nCapBnd:\t00000000a00425fb\nNoNewPrivs:\t1\n", out.String()); diff != "" {
+	if diff := cmp.Diff("box\n65532\n65532 7 8\nin\n/proc/1\nCapBnd:\t00000000a00425fb\nNoNewPrivs:\t1\n", out.String()); diff != "" {
 		t.Error(diff)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -132,6 +132,25 @@ func makeEmpty(dir string, v *corev1.EmptyDirVolumeSource, group *int) error {
 	return os.Chmod(dir, mode) // Past the umask.
 }
 
+// MakeFolder makes a folder below that of a volume, for those who may write to
+// the volume.
+func MakeFolder(volume, folder string) error {
+	info, err := os.Stat(volume)
+	if err != nil || folder == volume {
+		return err
+	}
+	if err := MakeFolder(volume, filepath.Dir(folder)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return os.Chmod(folder, info.Mode()) // Past the umask.
+}
+
 // Remove empties the folder of a pod's volumes and removes it.
 func Remove(dir string) error {
 	entries, err := os.ReadDir(dir)
