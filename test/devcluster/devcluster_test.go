@@ -81,7 +81,7 @@ func peer() {
 		if err != nil {
 			os.Exit(1)
 		}
-		go io.Copy(conn, conn)
+		go func() { _, _ = io.Copy(conn, conn) }()
 	}
 }
 
@@ -113,12 +113,24 @@ func ask(addr string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	return say(conn, 5*time.Second)
+	return errors.Join(say(conn, 5*time.Second), conn.Close())
+}
+
+// dial connects to a peer until the test ends.
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr+":7000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }
 
 func say(conn net.Conn, timeout time.Duration) error {
-	conn.SetDeadline(time.Now().Add(timeout))
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
 	if _, err := conn.Write([]byte("x")); err != nil {
 		return err
 	}
@@ -142,11 +154,7 @@ func inEffect(t *testing.T) int {
 
 func TestCutIsHealedWithTheTest(t *testing.T) {
 	addr := pod(t, "cut", "node-2")
-	conn, err := net.Dial("tcp", addr+":7000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, addr)
 	t.Run("cut", func(t *testing.T) {
 		devcluster.Cut(t, "cut")
 		devcluster.Cut(t, "default/cut", "kube-apiserver")
@@ -209,11 +217,7 @@ func TestSlow(t *testing.T) {
 	}
 	device.Close()
 	addr := pod(t, "slow", "node-2")
-	conn, err := net.Dial("tcp", addr+":7000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, addr)
 	devcluster.Slow(t, "slow", 50*time.Millisecond)
 	begun := time.Now()
 	if err := say(conn, 10*time.Second); err != nil {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/dns"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/netns"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/proxy"
 )
@@ -67,6 +68,10 @@ func (s *supervisor) serviceNetwork(ctx, ready context.Context) error {
 	if err != nil {
 		return err
 	}
+	nodes := make(map[netip.Addr]*netns.Namespace)
+	for _, n := range s.nodes {
+		nodes[n.member.Addr] = n.member.Namespace
+	}
 	s.part(ctx, "proxy", func(ctx context.Context) error {
 		return proxy.Run(ctx, proxy.Options{
 			Services:  services.Lister(),
@@ -74,6 +79,7 @@ func (s *supervisor) serviceNetwork(ctx, ready context.Context) error {
 			Changes:   changes,
 			Logger:    s.log.With("part", "proxy"),
 			Namespace: member.Namespace,
+			Nodes:     nodes,
 			Source:    network.Alias,
 		})
 	})

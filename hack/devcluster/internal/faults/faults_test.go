@@ -47,7 +47,7 @@ func newWorld(t *testing.T) *world {
 	for _, p := range []*networktest.Place{w.a, w.b, w.far, w.Nodes[0].Place(), w.Nodes[1].Place(), networktest.Here()} {
 		p.Echo(t, p.Addr)
 	}
-	networktest.Here().Echo(t, networktest.Own)
+	networktest.Here().Echo(t, networktest.Own())
 	return w
 }
 
@@ -68,10 +68,10 @@ func (w *world) add(t *testing.T, f faults.Fault) {
 func TestCut(t *testing.T) {
 	w := newWorld(t)
 	one, two := w.Nodes[0], w.Nodes[1]
-	cluster, server := networktest.Here(), &networktest.Place{Addr: networktest.Own}
+	cluster, server := networktest.Here(), &networktest.Place{Addr: networktest.Own()}
 	a, b, far := podOf(w.a), podOf(w.b), podOf(w.far)
 	first, second := nodeOf(one), nodeOf(two)
-	api := faults.Side{Kind: faults.Server, Addr: networktest.Own}
+	api := faults.Side{Kind: faults.Server, Addr: networktest.Own()}
 	type link struct{ from, to *networktest.Place }
 	tests := []struct {
 		name        string
@@ -344,7 +344,7 @@ func TestFaultsEndWithTheirPod(t *testing.T) {
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	a := podOf(w.a)
-	api := faults.Side{Kind: faults.Server, Addr: networktest.Own}
+	api := faults.Side{Kind: faults.Server, Addr: networktest.Own()}
 	for _, f := range []faults.Fault{
 		{Verb: faults.Cut, Of: a, From: &a},
 		{Verb: faults.Cut, Of: api},

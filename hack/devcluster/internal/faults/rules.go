@@ -89,10 +89,10 @@ func planCut(nodes []Member, all []plan, f Fault) {
 	second, atSecond := f.From.home(nodes)
 	// Between a node and a pod of it, the pod's side has all that passes.
 	within := atFirst && atSecond && first == second
-	if atFirst && !(within && f.Of.Kind == Node) {
+	if atFirst && (!within || f.Of.Kind == Pod) {
 		all[first].rules = append(all[first].rules, pairRules(nodes, nodes[first], f.Of, *f.From)...)
 	}
-	if atSecond && !(within && f.From.Kind == Node) {
+	if atSecond && (!within || f.From.Kind == Pod) {
 		all[second].rules = append(all[second].rules, pairRules(nodes, nodes[second], *f.From, f.Of)...)
 	}
 }

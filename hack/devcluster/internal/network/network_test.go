@@ -27,14 +27,14 @@ func TestEveryoneReachesEveryone(t *testing.T) {
 		"the cluster":              networktest.Here(),
 	}
 	targets := map[string]netip.Addr{
-		"a ClusterIP of the cluster": networktest.Own,
+		"a ClusterIP of the cluster": networktest.Own(),
 		"a ClusterIP of the proxy":   service,
 	}
 	for name, p := range places {
 		targets[name] = p.Addr
 		p.Echo(t, p.Addr)
 	}
-	networktest.Here().Echo(t, networktest.Own)
+	networktest.Here().Echo(t, networktest.Own())
 	(&networktest.Place{Namespace: c.Proxy.Namespace}).Echo(t, service)
 	for from, p := range places {
 		for to, addr := range targets {
@@ -44,7 +44,7 @@ func TestEveryoneReachesEveryone(t *testing.T) {
 				continue
 			}
 			// Nobody on the way speaks for the caller; to itself anyone may be anyone.
-			if local := conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr(); local != p.Addr && !(from == "the cluster" && addr == networktest.Own) {
+			if local := conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr(); local != p.Addr && (from != "the cluster" || addr != networktest.Own()) {
 				t.Errorf("from %s to %s: as %s, want %s", from, to, local, p.Addr)
 			}
 			conn.Close()

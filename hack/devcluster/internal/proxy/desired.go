@@ -3,21 +3,24 @@ package proxy
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/netns"
 )
 
-// desired tells which ports are to be served and by which endpoints, sorted.
+// desired tells which ports are to be served and by what, endpoints sorted.
 // A frontend whose endpoint is itself is served by that already.
-func desired(services []*corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) map[frontend][]netip.AddrPort {
+func desired(services []*corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, nodes map[netip.Addr]*netns.Namespace) map[frontend]target {
 	byService := make(map[types.NamespacedName][]*discoveryv1.EndpointSlice)
 	for _, s := range endpointSlices {
 		name := types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 		byService[name] = append(byService[name], s)
 	}
-	wanted := make(map[frontend][]netip.AddrPort)
+	wanted := make(map[frontend]target)
 	for _, service := range services {
 		own := byService[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}]
 		for _, ip := range service.Spec.ClusterIPs {
@@ -31,13 +34,31 @@ func desired(services []*corev1.Service, endpointSlices []*discoveryv1.EndpointS
 				}
 				f := frontend{protocol: port.Protocol, addr: netip.AddrPortFrom(addr, uint16(port.Port))}
 				backends := endpoints(own, port.Name, port.Protocol)
-				if len(backends) > 0 && !slices.Contains(backends, f.addr) {
-					wanted[f] = backends
+				if len(backends) == 0 || slices.Contains(backends, f.addr) {
+					continue
+				}
+				wanted[f] = target{backends: backends, affinity: affinity(service)}
+				for node := range nodes {
+					if port.NodePort != 0 {
+						wanted[frontend{protocol: port.Protocol, addr: netip.AddrPortFrom(node, uint16(port.NodePort))}] = wanted[f]
+					}
 				}
 			}
 		}
 	}
 	return wanted
+}
+
+// affinity is how long a client keeps its endpoint; 0: it does not.
+func affinity(service *corev1.Service) time.Duration {
+	if service.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+		return 0
+	}
+	seconds := corev1.DefaultClientIPServiceAffinitySeconds
+	if c := service.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
+		seconds = *c.ClientIP.TimeoutSeconds
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // endpoints returns the ready endpoints of a port; when there are none, those

@@ -14,8 +14,9 @@ import (
 	"github.com/xinhari/xinhari/hack/devcluster/internal/netns"
 )
 
-// outlet is where connections to backends begin.
+// outlet is where connections of clients end, and those to backends begin.
 type outlet struct {
+	in        *netns.Namespace
 	namespace *netns.Namespace
 	source    func(client netip.Addr) netip.Addr
 }

@@ -1,10 +1,10 @@
-// Package proxy makes ClusterIPs work: it listens on every port of every
-// Service that has endpoints and passes connections and datagrams on to one of
-// them in turn. It is a userspace proxy, so it needs no rights beyond its
+// Package proxy makes ClusterIPs and node ports work: it listens on every port
+// of every Service that has endpoints and passes connections and datagrams on to one of
+// them in turn, or always the same for a client where the Service says so. It is a userspace proxy, so it needs no rights beyond its
 // network namespace; in return callees see its address instead of the caller's.
 //
-// A Service without endpoints refuses connections. Session affinity, traffic
-// policies, node ports and load balancers are not done.
+// A Service without endpoints refuses connections. Traffic policies and load
+// balancers are not done.
 package proxy
 
 import (
@@ -27,7 +27,7 @@ import (
 // retryBusy is how often an address that another program listens on is tried again.
 const retryBusy = time.Second
 
-// Options say what a proxy follows and where it is. Namespace and Source may be left out.
+// Options say what a proxy follows and where it is. The latter may be left out.
 type Options struct {
 	Services corelisters.ServiceLister
 	Slices   discoverylisters.EndpointSliceLister
@@ -36,11 +36,13 @@ type Options struct {
 
 	// Namespace is where it listens, and where it connects from; nil: the caller's.
 	Namespace *netns.Namespace
+	// Nodes are the addresses that have the node ports, and where they are; nil: none has.
+	Nodes map[netip.Addr]*netns.Namespace
 	// Source is the address that it has to speak from for a client; nil: any of its own.
 	Source func(client netip.Addr) netip.Addr
 }
 
-// frontend is a port of a ClusterIP.
+// frontend is a port of a ClusterIP or of a node.
 type frontend struct {
 	protocol corev1.Protocol
 	addr     netip.AddrPort
@@ -51,7 +53,7 @@ type forwarder interface {
 	// run serves until ctx ends, and then waits for its connections, which end with life.
 	run(ctx, life context.Context)
 	// update replaces where new connections go.
-	update([]netip.AddrPort)
+	update(target)
 }
 
 // Run serves until ctx ends.
@@ -99,19 +101,19 @@ func (p *proxy) sync(ctx context.Context) (busy bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	wanted := desired(services, slices)
+	wanted := desired(services, slices, p.Nodes)
 	for f, r := range p.running {
-		if len(wanted[f]) == 0 {
+		if _, ok := wanted[f]; !ok {
 			r.stop()
 			delete(p.running, f)
 		}
 	}
-	for f, backends := range wanted {
+	for f, t := range wanted {
 		if r, ok := p.running[f]; ok {
-			r.update(backends)
+			r.update(t)
 			continue
 		}
-		forwarder, err := p.listen(f, backends)
+		forwarder, err := p.listen(f, t)
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
 			busy = true
@@ -128,10 +130,13 @@ func (p *proxy) sync(ctx context.Context) (busy bool, err error) {
 	return busy, nil
 }
 
-func (p *proxy) listen(f frontend, backends []netip.AddrPort) (forwarder, error) {
-	out := &outlet{namespace: p.Namespace, source: p.Source}
-	if f.protocol == corev1.ProtocolUDP {
-		return listenUDP(out, f.addr, backends)
+func (p *proxy) listen(f frontend, t target) (forwarder, error) {
+	out := &outlet{in: p.Namespace, namespace: p.Namespace, source: p.Source}
+	if namespace, ok := p.Nodes[f.addr.Addr()]; ok {
+		out.in = namespace
 	}
-	return listenTCP(out, f.addr, backends)
+	if f.protocol == corev1.ProtocolUDP {
+		return listenUDP(out, f.addr, t)
+	}
+	return listenTCP(out, f.addr, t)
 }

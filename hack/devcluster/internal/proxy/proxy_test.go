@@ -18,6 +18,8 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/netns"
 )
 
 func service(clusterIP string, ports ...corev1.ServicePort) *corev1.Service {
@@ -46,18 +48,50 @@ func endpoint(addr string, ready, serving, terminating bool) discoveryv1.Endpoin
 	}
 }
 
+func sticky(s *corev1.Service) *corev1.Service {
+	s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	return s
+}
+
+func TestRotation(t *testing.T) {
+	a, b := netip.MustParseAddrPort("10.244.0.2:80"), netip.MustParseAddrPort("10.244.0.3:80")
+	one, two := netip.MustParseAddr("10.244.0.8"), netip.MustParseAddr("10.244.0.9")
+	var r rotation
+	r.update(target{backends: []netip.AddrPort{a, b}, affinity: time.Minute})
+	now := time.Now()
+	first, second := r.pick(one, now), r.pick(two, now)
+	if first == second {
+		t.Errorf("both clients are at %s", first)
+	}
+	for range 3 {
+		now = now.Add(time.Minute)
+		if got := r.pick(one, now); got != first {
+			t.Errorf("the client is at %s, want %s as before", got, first)
+		}
+	}
+	if got := r.pick(two, now); got != first { // its minute is over, and it is first's turn
+		t.Errorf("after its time the client is at %s, want %s", got, first)
+	}
+	r.update(target{backends: []netip.AddrPort{second}, affinity: time.Minute})
+	if got := r.pick(one, now); got != second {
+		t.Errorf("without its backend the client is at %s, want %s", got, second)
+	}
+}
+
 func TestDesired(t *testing.T) {
 	tcp := corev1.ServicePort{Name: "main", Protocol: corev1.ProtocolTCP, Port: 80}
 	udp := corev1.ServicePort{Name: "main", Protocol: corev1.ProtocolUDP, Port: 80}
 	port := endpointPort(8080, corev1.ProtocolTCP)
 	front := frontend{protocol: corev1.ProtocolTCP, addr: netip.MustParseAddrPort("10.96.0.7:80")}
-	type table = map[frontend][]netip.AddrPort
-	backends := func(list ...string) []netip.AddrPort {
+	type table = map[frontend]target
+	node := netip.MustParseAddr("10.245.0.11")
+	nodePort := frontend{protocol: corev1.ProtocolTCP, addr: netip.AddrPortFrom(node, 30080)}
+	backends := func(list ...string) target {
 		var all []netip.AddrPort
 		for _, b := range list {
 			all = append(all, netip.MustParseAddrPort(b))
 		}
-		return all
+		return target{backends: all}
 	}
 	tests := []struct {
 		name    string
@@ -82,14 +116,20 @@ func TestDesired(t *testing.T) {
 		{name: "another protocol", service: service("10.96.0.7", udp), slices: []*discoveryv1.EndpointSlice{
 			slice("a", port, endpoint("10.244.0.2", true, true, false)),
 		}, want: table{}},
+		{name: "a node port", service: service("10.96.0.7", corev1.ServicePort{Name: "main", Protocol: corev1.ProtocolTCP, Port: 80, NodePort: 30080}), slices: []*discoveryv1.EndpointSlice{
+			slice("a", port, endpoint("10.244.0.2", true, true, false)),
+		}, want: table{front: backends("10.244.0.2:8080"), nodePort: backends("10.244.0.2:8080")}},
+		{name: "clients that keep their endpoint", service: sticky(service("10.96.0.7", tcp)), slices: []*discoveryv1.EndpointSlice{
+			slice("a", port, endpoint("10.244.0.2", true, true, false)),
+		}, want: table{front: {backends: backends("10.244.0.2:8080").backends, affinity: 3 * time.Hour}}},
 		{name: "served by its own endpoint", service: service("10.96.0.7", tcp), slices: []*discoveryv1.EndpointSlice{
 			slice("a", endpointPort(80, corev1.ProtocolTCP), endpoint("10.96.0.7", true, true, false)),
 		}, want: table{}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := desired([]*corev1.Service{test.service}, test.slices)
-			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(frontend{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+			got := desired([]*corev1.Service{test.service}, test.slices, map[netip.Addr]*netns.Namespace{node: nil})
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(frontend{}, target{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 				t.Errorf("desired (-want +got):\n%s", diff)
 			}
 		})

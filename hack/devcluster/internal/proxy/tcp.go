@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -15,28 +14,15 @@ const (
 	dialTries   = 3 // endpoints tried for one connection
 )
 
-// rotation gives out backends in turn.
-type rotation struct {
-	backends atomic.Pointer[[]netip.AddrPort]
-	next     atomic.Uint64
-}
-
-func (r *rotation) update(backends []netip.AddrPort) { r.backends.Store(&backends) }
-
-func (r *rotation) pick() netip.AddrPort {
-	list := *r.backends.Load()
-	return list[r.next.Add(1)%uint64(len(list))]
-}
-
 type tcpForwarder struct {
 	rotation
 	out      *outlet
 	listener *net.TCPListener
 }
 
-func listenTCP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*tcpForwarder, error) {
+func listenTCP(out *outlet, addr netip.AddrPort, t target) (*tcpForwarder, error) {
 	var listener *net.TCPListener
-	err := out.namespace.Do(func() (err error) {
+	err := out.in.Do(func() (err error) {
 		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
 		return err
 	})
@@ -44,14 +30,14 @@ func listenTCP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*tc
 		return nil, err
 	}
 	f := &tcpForwarder{out: out, listener: listener}
-	f.update(backends)
+	f.update(t)
 	return f, nil
 }
 
 // Forward passes connections of the listener on to one address until ctx ends, which ends them.
 func Forward(ctx context.Context, listener *net.TCPListener, to netip.AddrPort) {
 	f := &tcpForwarder{out: &outlet{}, listener: listener}
-	f.update([]netip.AddrPort{to})
+	f.update(target{backends: []netip.AddrPort{to}})
 	f.run(ctx, ctx)
 }
 
@@ -100,7 +86,7 @@ func (f *tcpForwarder) forward(ctx context.Context, client *net.TCPConn) {
 func (f *tcpForwarder) dial(ctx context.Context, client *net.TCPConn) *net.TCPConn {
 	from := client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	for range dialTries {
-		if conn, err := f.out.dialTCP(ctx, from, f.pick()); err == nil {
+		if conn, err := f.out.dialTCP(ctx, from, f.pick(from, time.Now())); err == nil {
 			return conn
 		}
 	}

@@ -23,9 +23,9 @@ type udpForwarder struct {
 	flows map[netip.AddrPort]*net.UDPConn // by client
 }
 
-func listenUDP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*udpForwarder, error) {
+func listenUDP(out *outlet, addr netip.AddrPort, t target) (*udpForwarder, error) {
 	var conn *net.UDPConn
-	err := out.namespace.Do(func() (err error) {
+	err := out.in.Do(func() (err error) {
 		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
 		return err
 	})
@@ -33,7 +33,7 @@ func listenUDP(out *outlet, addr netip.AddrPort, backends []netip.AddrPort) (*ud
 		return nil, err
 	}
 	f := &udpForwarder{out: out, conn: conn, flows: make(map[netip.AddrPort]*net.UDPConn)}
-	f.update(backends)
+	f.update(t)
 	return f, nil
 }
 
@@ -70,7 +70,7 @@ func (f *udpForwarder) flow(client netip.AddrPort) (flow *net.UDPConn, fresh boo
 	if flow, ok := f.flows[client]; ok {
 		return flow, false
 	}
-	flow, err := f.out.dialUDP(client.Addr(), f.pick())
+	flow, err := f.out.dialUDP(client.Addr(), f.pick(client.Addr().Unmap(), time.Now()))
 	if err != nil {
 		return nil, false
 	}
