@@ -17,7 +17,7 @@ const (
 	envSecret   = "tasks/inject-data-application/distribute-credentials-secure/"
 	dependent   = "tasks/inject-data-application/define-interdependent-environment-variables/"
 	downward    = "concepts/workloads/pods/downward-api/"
-	mapOptional = "concepts/configuration/configmap/#optional-configmaps"
+	mapOptional = "tasks/configure-pod-container/configure-pod-configmap/#optional-configmaps"
 )
 
 func (s *scene) configMap(name string, data map[string]string) *corev1.ConfigMap {

@@ -27,7 +27,7 @@ const (
 )
 
 const howToRun = "run `make test`, or, after `make devcluster helm nats-server`:\n" +
-	"  DEVCLUSTER_BINARY=$PWD/bin/devcluster HELM=$PWD/bin/helm CONFORMANCE_IMAGES=$PWD/bin go test -C hack/devcluster ./conformance"
+	"  DEVCLUSTER_BINARY=$PWD/bin/devcluster HELM=$PWD/bin/helm CONFORMANCE_IMAGES=$PWD/bin GOFLAGS=-trimpath go test -C hack/devcluster ./conformance"
 
 // atOnce is how many cases run at a time. They wait most of the time.
 const atOnce = 16

@@ -28,6 +28,9 @@ jetstream { store_dir: /data }
 // stream holds read again after its container was killed.
 func TestNATS(t *testing.T) {
 	t.Parallel()
+	if os.Getenv(imagesEnv) == "" {
+		t.Fatalf("%s is not set: %s", imagesEnv, howToRun)
+	}
 	s := newScene(t)
 	s.configMap("nats", map[string]string{"nats.conf": natsConfig})
 	s.service("nats", idle("nats"), headless)

@@ -260,7 +260,7 @@ func securityContexts() []claim {
 				s.Errorf("capabilities %s and %s", none, some)
 			}
 		}},
-		{"What the node cannot do is refused with an event that names it", "reference/node/", func(s *scene) {
+		{"What the node cannot do is refused with an event that names it", "tasks/debug/debug-application/debug-pods/#my-pod-stays-waiting", func(s *scene) {
 			p := idle("host")
 			p.Spec.HostPID = true
 			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}

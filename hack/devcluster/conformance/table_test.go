@@ -103,7 +103,7 @@ func readme() []byte {
 %d sentences of the [Kubernetes documentation](https://kubernetes.io/docs/), each shown by a test on the devcluster: its real
 control plane, and its node agent in place of a kubelet and containers. The tests write this table.
 
-What is not claimed: what a cloud or a container runtime adds (images, NodePort and LoadBalancer, persistent volumes, limits
+What is not claimed: what a cloud or a container runtime adds (images, load balancers, persistent volumes, limits
 of CPU and memory), and NetworkPolicies, which are accepted and not enforced. Without root, the cluster
 has one user: there the cases about users show that an event says so.
 `, count)
