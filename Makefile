@@ -108,6 +108,7 @@ bench: build devcluster helm ## Benchmarks against bare grpc-go, in the same run
 .PHONY: lint
 lint: $(LINT_STAMP) ## golangci-lint with kube-api-linter
 	$(BIN)/golangci-lint run ./...
+	cd hack/devcluster && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Write all generated files

@@ -15,7 +15,9 @@ import (
 )
 
 // Names are the programs, in the order in which a cluster starts them.
-var Names = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
+func Names() []string {
+	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
+}
 
 // Lookup returns the main function of the program called name. It does not
 // return from a call: the program ends the process.

@@ -13,22 +13,14 @@ import (
 // `go install` too.
 
 //go:linkname componentVersion k8s.io/component-base/version.gitVersion
-var componentVersion string
-
 //go:linkname componentMajor k8s.io/component-base/version.gitMajor
-var componentMajor string
-
 //go:linkname componentMinor k8s.io/component-base/version.gitMinor
-var componentMinor string
-
 //go:linkname clientVersion k8s.io/client-go/pkg/version.gitVersion
-var clientVersion string
-
 //go:linkname clientMajor k8s.io/client-go/pkg/version.gitMajor
-var clientMajor string
-
 //go:linkname clientMinor k8s.io/client-go/pkg/version.gitMinor
-var clientMinor string
+
+//nolint:gochecknoglobals // they are those of other packages
+var componentVersion, componentMajor, componentMinor, clientVersion, clientMajor, clientMinor string
 
 // SetVersion makes every program tell the version of the Kubernetes module
 // that is linked. It is called once, before anything else.

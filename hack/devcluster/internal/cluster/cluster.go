@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,7 +55,7 @@ func Lookup(name string) (main func(), ok bool) {
 }
 
 // Run makes a cluster, runs the command in it and returns its exit code when nothing of the cluster is left.
-func Run(o Options) (int, error) {
+func Run(o Options) (status int, err error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return 0, err
@@ -79,7 +80,7 @@ func Run(o Options) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		defer host.close()
+		defer func() { err = errors.Join(err, host.close()) }()
 		o.Kubeconfig = host.kubeconfig
 		files = []*os.File{host.listener}
 	}
@@ -93,7 +94,7 @@ func Run(o Options) (int, error) {
 		Input:      input,
 		Files:      files,
 		Logs:       o.Logs,
-		Resolv:     fmt.Sprintf("nameserver %s\nsearch default.svc.%[2]s svc.%[2]s %[2]s\noptions ndots:5\n", dnsAddr, Domain),
+		Resolv:     fmt.Sprintf("nameserver %s\nsearch default.svc.%[2]s svc.%[2]s %[2]s\noptions ndots:5\n", dnsAddr(), Domain),
 		Foreground: t.Terminal,
 	})
 }

@@ -63,13 +63,13 @@ func (h *hostPort) close() error {
 
 func removeHostConfig(path string) error {
 	text, err := os.ReadFile(path)
-	if err != nil || !bytes.HasPrefix(text, []byte(hostMark)) {
+	if err == nil && bytes.HasPrefix(text, []byte(hostMark)) {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // serveHost passes connections of the host on to the API server until ctx

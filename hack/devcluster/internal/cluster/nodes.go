@@ -132,7 +132,7 @@ func (s *supervisor) makeNode(i int, images string) (*clusterNode, error) {
 		Pods:          network.NodeRange(i),
 		Images:        images,
 		Dir:           dir,
-		ClusterDNS:    dnsAddr,
+		ClusterDNS:    dnsAddr(),
 		ClusterDomain: Domain,
 		Labels:        s.labels(i),
 	})

@@ -58,7 +58,7 @@ func (s *supervisor) serviceNetwork(ctx, ready context.Context) error {
 		return fmt.Errorf("watch Services: %w", context.Cause(ready))
 	}
 	s.part(ctx, "DNS", dns.New(dns.Options{
-		Addr:     netip.AddrPortFrom(dnsAddr, 53),
+		Addr:     netip.AddrPortFrom(dnsAddr(), 53),
 		Domain:   Domain,
 		Services: services.Lister(),
 		Slices:   slices.Lister(),
@@ -93,7 +93,7 @@ func dnsService() *corev1.Service {
 			Labels: map[string]string{"k8s-app": "kube-dns"},
 		},
 		Spec: corev1.ServiceSpec{
-			ClusterIP: dnsAddr.String(),
+			ClusterIP: dnsAddr().String(),
 			Ports: []corev1.ServicePort{
 				{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt32(53)},
 				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53, TargetPort: intstr.FromInt32(53)},

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -39,7 +38,7 @@ const (
 )
 
 // dnsAddr is the ClusterIP of the cluster's DNS.
-var dnsAddr = netip.AddrFrom4([4]byte{10, 96, 0, 10})
+func dnsAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 96, 0, 10}) }
 
 // supervisor runs inside the sandbox and owns everything of one cluster.
 type supervisor struct {
@@ -133,7 +132,7 @@ func (s *supervisor) start(ctx context.Context) error {
 	}
 	s.log = slog.New(slog.NewTextHandler(log, nil))
 	klog.SetSlogLogger(s.log.With("part", "client-go")) // else it writes to the user's terminal
-	if s.network, err = network.New(netip.MustParseAddr(controlplane.APIServer), dnsAddr); err != nil {
+	if s.network, err = network.New(netip.MustParseAddr(controlplane.APIServer), dnsAddr()); err != nil {
 		return fmt.Errorf("make the network: %w", err)
 	}
 	bin, err := programs()
@@ -196,7 +195,7 @@ func programs() (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	for _, name := range append(slices.Clone(binaries.Names), node.ProgramName) {
+	for _, name := range append(binaries.Names(), node.ProgramName) {
 		if err := os.Symlink(sandbox.Executable, filepath.Join(dir, name)); err != nil {
 			return "", err
 		}

@@ -30,7 +30,7 @@ programs in it, and prints DIR: the folder that controller-runtime's envtest sta
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
-			for _, name := range binaries.Names {
+			for _, name := range binaries.Names() {
 				if err := link(executable, filepath.Join(dir, name)); err != nil {
 					return err
 				}

@@ -183,7 +183,7 @@ func shown(list []control.Fault) []shownFault {
 
 func faultTable(w io.Writer, list []control.Fault) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "VERB\tOF\tHOW")
+	_, _ = fmt.Fprintln(table, "VERB\tOF\tHOW")
 	for _, f := range shown(list) {
 		how := "from all"
 		switch {
@@ -196,7 +196,7 @@ func faultTable(w io.Writer, list []control.Fault) error {
 		case f.Percent != 0:
 			how = strconv.FormatFloat(f.Percent, 'g', -1, 64) + " %"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", f.Verb, f.Of, how)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", f.Verb, f.Of, how)
 	}
 	return table.Flush()
 }

@@ -25,7 +25,7 @@ func Lookup(name string) (main func(), ok bool) {
 		return probeMain, true
 	case podName:
 		// It is there to be attached, and ends when its stdin does.
-		return func() { os.Stdin.Read(make([]byte, 1)) }, true
+		return func() { _, _ = os.Stdin.Read(make([]byte, 1)) }, true
 	}
 	return nil, false
 }

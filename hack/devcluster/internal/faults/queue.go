@@ -135,7 +135,7 @@ func (q *queue) write() {
 	for {
 		data, wait := q.due(time.Now())
 		if data != nil {
-			q.file.Write(data) // lost when it fails, as packets are
+			_, _ = q.file.Write(data) // lost when it fails, as packets are
 			continue
 		}
 		timer.Reset(wait)

@@ -157,7 +157,7 @@ func TestDeployment(t *testing.T) {
 		c.eventually("it is gone", func(ctx context.Context) error {
 			_, err := api.Pods("default").Get(ctx, first.Name, metav1.GetOptions{})
 			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("it is there: %v", err)
+				return fmt.Errorf("it is there: %w", err)
 			}
 			return nil
 		})

@@ -65,7 +65,7 @@ func (c *cluster) delete(name string) (took time.Duration) {
 	c.eventually("pod "+name+" is gone", func(ctx context.Context) error {
 		_, err := c.client.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is there: %v", err)
+			return fmt.Errorf("it is there: %w", err)
 		}
 		return nil
 	})

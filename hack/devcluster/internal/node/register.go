@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	kubernetesversion "k8s.io/component-base/version"
 	"k8s.io/component-helpers/apimachinery/lease"
 	"k8s.io/component-helpers/node/util"
 	"k8s.io/utils/clock"
@@ -135,7 +136,7 @@ func (a *Agent) node() *corev1.Node {
 				KernelVersion:           kernelVersion(),
 				OSImage:                 "devcluster",
 				ContainerRuntimeVersion: "xinhari://1",
-				KubeletVersion:          "v1.36.3",
+				KubeletVersion:          kubernetesversion.Get().GitVersion,
 				OperatingSystem:         goruntime.GOOS,
 				Architecture:            goruntime.GOARCH,
 			},

@@ -59,7 +59,7 @@ func (f *udpForwarder) run(ctx, _ context.Context) {
 			group.Go(func() { f.answer(ctx, client, flow) })
 		}
 		flow.SetReadDeadline(time.Now().Add(flowIdle))
-		flow.Write(buffer[:n]) // lost when it fails, as datagrams are
+		_, _ = flow.Write(buffer[:n]) // lost when it fails, as datagrams are
 	}
 }
 
@@ -96,6 +96,6 @@ func (f *udpForwarder) answer(ctx context.Context, client netip.AddrPort, flow *
 			return
 		}
 		flow.SetReadDeadline(time.Now().Add(flowIdle))
-		f.conn.WriteToUDPAddrPort(buffer[:n], client)
+		_, _ = f.conn.WriteToUDPAddrPort(buffer[:n], client)
 	}
 }

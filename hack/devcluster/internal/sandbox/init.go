@@ -36,7 +36,7 @@ func runInit() (int, error) {
 	}
 	go func() {
 		// Nothing is written after the spec: this ends when the outer process does.
-		io.Copy(io.Discard, outer)
+		_, _ = io.Copy(io.Discard, outer)
 		os.Exit(128 + int(unix.SIGKILL))
 	}()
 	if err := makeRoot(s); err != nil {

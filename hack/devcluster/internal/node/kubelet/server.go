@@ -66,7 +66,7 @@ func Listen(address netip.AddrPort, cert tls.Certificate, callers *x509.CertPool
 	}
 	s := &Server{listener: listener, client: client, pods: pods}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "ok") })
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.logs)
 	for _, form := range []string{"", "/{uid}"} {
 		mux.HandleFunc("/exec/{namespace}/{pod}"+form+"/{container}", s.exec)

@@ -48,7 +48,7 @@ func Lookup(name string) (main func(), ok bool) {
 func initMain() {
 	unix.CloseOnExec(errorFile)
 	report := os.NewFile(errorFile, "error")
-	fmt.Fprint(report, become())
+	_, _ = fmt.Fprint(report, become())
 	os.Exit(1)
 }
 
