@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // exitCode ends the program with a code and no message: it was said already.
@@ -16,6 +17,8 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) 
 
 // Main runs the command line of this process and returns its exit code.
 func Main() int {
+	// The programs of Kubernetes put flags there, which cobra would offer with every command of ours.
+	pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ContinueOnError)
 	err := root().Execute()
 	code, said := errors.AsType[exitCode](err)
 	switch {

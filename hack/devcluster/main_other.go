@@ -1,6 +1,5 @@
 //go:build !linux
 
-// Command devcluster needs Linux: its clusters are made of the kernel's namespaces.
 package main
 
 import (
