@@ -101,9 +101,10 @@ test: assets build helm nats-server ## All tests, with the race detector
 test-e2e: demo ## The demo: operator and workloads on the devcluster
 
 .PHONY: bench
-bench: build devcluster helm ## Benchmarks against bare grpc-go, in the same run; then from a change of pods to the caller
+bench: build devcluster helm ## Benchmarks against bare grpc-go, in the same run; then from a change of pods to the caller; then the devcluster itself
 	$(GO) run ./test/bench
 	$(BIN)/devcluster run --images $(BIN) -- $(BIN)/endpoints
+	cd hack/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster $(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m .
 
 .PHONY: lint
 lint: $(LINT_STAMP) ## golangci-lint with kube-api-linter
