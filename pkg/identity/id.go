@@ -2,7 +2,6 @@ package identity
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -15,10 +14,6 @@ const (
 	maxNamespace      = 63  // a DNS label, RFC 1123
 	maxServiceAccount = 253 // a DNS subdomain, RFC 1123
 )
-
-// ErrInvalidID is matched by every error that says a string, or a certificate,
-// does not carry an [ID].
-var ErrInvalidID = errors.New("identity: invalid SPIFFE ID")
 
 // An ID names one Kubernetes ServiceAccount of one trust domain. Its written
 // form is the SPIFFE ID
