@@ -47,6 +47,9 @@ func NewCredentials(chain []*x509.Certificate, key crypto.Signer, roots []*x509.
 	if err != nil {
 		return Credentials{}, err
 	}
+	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) { // crypto/x509 says so too, with the time in the text: a log line each time
+		return Credentials{}, fmt.Errorf("%w: %s: it is valid from %s to %s", ErrRefused, id, leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
 	now = now.Round(0) // wall clock: what was issued before a sleep is as old after it as it looks
 	m := &material{id: id, issuedAt: now, certificate: tls.Certificate{PrivateKey: key, Leaf: leaf}}
 	for _, c := range chain {

@@ -63,16 +63,22 @@ func New(folder string, o Options) (*identity.Source, error) {
 	if o.Source.Poll <= 0 {
 		o.Source.Poll = defaultPoll
 	}
+	now := o.Source.Now
+	if now == nil {
+		now = time.Now
+	}
 	return identity.NewSource(&driver{
 		certificate: path(o.Certificate, "tls.crt"),
 		key:         path(o.Key, "tls.key"),
 		roots:       path(o.Roots, "ca.crt"),
+		now:         now,
 	}, o.Source), nil
 }
 
 // driver is used by one goroutine at a time.
 type driver struct {
 	certificate, key, roots string
+	now                     func() time.Time
 
 	seen  [sha256.Size]byte // what the last read found
 	taken identity.Issued   // what was last returned
@@ -96,7 +102,7 @@ func (d *driver) Issue(context.Context, identity.Request) (identity.Issued, erro
 	if err != nil {
 		return identity.Issued{}, err
 	}
-	if _, err := identity.NewCredentials(issued.Chain, issued.Key, issued.Roots, issued.Chain[0].NotBefore); err == nil {
+	if _, err := identity.NewCredentials(issued.Chain, issued.Key, issued.Roots, d.now()); err == nil {
 		d.taken = issued
 	}
 	return issued, nil
