@@ -255,7 +255,7 @@ func TestSwapUnderHandshakes(t *testing.T) {
 	for range 200 {
 		all.Go(func() {
 			for range 3 * len(clientSteps) {
-				if swaps.Load() > int64(2*len(clientSteps)) {
+				if swaps.Load() > int64(len(clientSteps)) {
 					return
 				}
 				steady.RLock()
