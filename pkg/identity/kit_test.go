@@ -158,9 +158,8 @@ func handshake(t testing.TB, client func(context.Context, net.Conn) (net.Conn, e
 		h.accepted, h.serverErr = server(ctx, s)
 		if h.serverErr == nil {
 			_, _ = h.accepted.Conn.Write([]byte{1})
-		} else {
-			_ = s.Close()
 		}
+		_ = s.Close()
 	})
 	both.Go(func() {
 		var conn net.Conn
