@@ -291,10 +291,19 @@ func TestRoots(t *testing.T) {
 			if s.Current().BundleHash() != want || s.Err() == nil {
 				t.Errorf("an empty bundle: %q, %v", s.Current().BundleHash(), s.Err())
 			}
+			d.fail(nil)
+			s.Renew()
+			synctest.Wait()
+			if got := s.Current(); got.BundleHash() != want || got.Certificate().Leaf == first.Certificate().Leaf {
+				t.Errorf("a new certificate brings bundle %q, want %q", got.BundleHash(), want)
+			}
 			d.roots <- []*x509.Certificate{b.cert} // the own certificate is under a
 			synctest.Wait()
 			if got := identity.BundleHash([]*x509.Certificate{b.cert}); s.Current().BundleHash() != got {
 				t.Error("a retired root is trusted on")
+			}
+			if s.Err() == nil {
+				t.Error("nobody says that the own certificate is under a retired root")
 			}
 		})
 	})
