@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -144,6 +145,15 @@ func TestHandlersKnowTheCaller(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	})
+}
+
+func TestDialerNamesWhoAnswered(t *testing.T) {
+	ca := newCA(t)
+	addr := serve(t, transport(ca.credentials(inventory)))
+	conn, err := identity.Dialer(always(ca.credentials(orders)), "billing.shop.svc", identity.ClientOptions{})(t.Context(), "tcp", addr.String())
+	if conn != nil || !errors.Is(err, identity.ErrWrongService) {
+		t.Errorf("dialled %v, %v", conn, err)
+	}
 }
 
 func post(t *testing.T, hop *http.Transport, addr netip.AddrPort) string {

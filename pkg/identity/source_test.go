@@ -281,6 +281,11 @@ func TestRoots(t *testing.T) {
 			if got := s.Current(); got.BundleHash() != want || got.Certificate().Leaf != first.Certificate().Leaf {
 				t.Errorf("bundle %q, want %q, with the first certificate", got.BundleHash(), want)
 			}
+			pool := b.pool()
+			pool.AddCert(a.cert)
+			if !pool.Equal(s.Current().Roots()) {
+				t.Error("the pool is not the bundle's")
+			}
 			d.mu.Lock()
 			if got := d.requests[len(d.requests)-1].BundleHash; len(d.requests) != 2 || got != want {
 				t.Errorf("request %d names bundle %q, want %q", len(d.requests), got, want)

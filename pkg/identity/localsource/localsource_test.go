@@ -197,6 +197,34 @@ func TestSignsNothingElse(t *testing.T) {
 	}
 }
 
+// TestOneCAForAll is the race for a new folder, often enough to be lost by
+// whoever writes the file in place.
+func TestOneCAForAll(t *testing.T) {
+	for range 30 {
+		dir := filepath.Join(t.TempDir(), "ca")
+		hashes := make([]string, 16)
+		start := make(chan struct{})
+		var all sync.WaitGroup
+		for i := range hashes {
+			all.Go(func() {
+				<-start
+				if c, err := obtain(t, "orders", localsource.Options{Dir: dir}); err != nil {
+					t.Error(err)
+				} else {
+					hashes[i] = c.BundleHash()
+				}
+			})
+		}
+		close(start)
+		all.Wait()
+		for _, h := range hashes {
+			if h != hashes[0] {
+				t.Fatal("two CAs in one folder")
+			}
+		}
+	}
+}
+
 const envHelper = "XINHARI_TEST_CA_HELPER"
 
 // TestMain is a service of its own when it is told to: it prints the hash of
