@@ -84,7 +84,7 @@ func BenchmarkSteady(b *testing.B) {
 			var echoing sync.WaitGroup
 			echoing.Go(func() { _, _ = io.Copy(server, server) })
 			defer echoing.Wait()
-			defer client.Close()
+			defer func() { _ = client.Close() }()
 			buffer := make([]byte, 1024)
 			b.SetBytes(int64(len(buffer)))
 			b.ReportAllocs()

@@ -120,7 +120,7 @@ func TestHandlersKnowTheCaller(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer cc.Close()
+			defer func() { _ = cc.Close() }()
 			got, err := rpc.Call[caller](ctx, cc, "Who/AmI", &nothing{})
 			if err != nil || got.Caller != tt.want {
 				t.Errorf("%v, %v", got, err)

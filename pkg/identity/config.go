@@ -147,16 +147,16 @@ type cached struct {
 	config *tls.Config
 }
 
-// config returns make's configuration of c, or ErrNotReady. Handshakes at the
+// config returns what build makes of c, or ErrNotReady. Handshakes at the
 // same moment may each make one; all are as good.
-func (k *cache) config(c Credentials, make func(*material) *tls.Config) (*tls.Config, error) {
+func (k *cache) config(c Credentials, build func(*material) *tls.Config) (*tls.Config, error) {
 	if c.IsZero() {
 		return nil, ErrNotReady
 	}
 	if last := k.last.Load(); last != nil && last.of == c.m {
 		return last.config, nil
 	}
-	made := &cached{of: c.m, config: make(c.m)}
+	made := &cached{of: c.m, config: build(c.m)}
 	k.last.Store(made)
 	return made.config, nil
 }

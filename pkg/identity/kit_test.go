@@ -124,7 +124,7 @@ func pair() (client, server net.Conn, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer lis.Close()
+	defer func() { _ = lis.Close() }()
 	if client, err = net.Dial("tcp", lis.Addr().String()); err != nil {
 		return nil, nil, err
 	}
@@ -150,8 +150,8 @@ func handshake(t testing.TB, client func(context.Context, net.Conn) (net.Conn, e
 	if err != nil {
 		return handshakes{clientErr: err, serverErr: err}
 	}
-	defer c.Close()
-	defer s.Close()
+	defer func() { _ = c.Close() }()
+	defer func() { _ = s.Close() }()
 	var h handshakes
 	var both sync.WaitGroup
 	both.Go(func() {

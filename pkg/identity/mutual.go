@@ -105,7 +105,7 @@ func (c *mutualCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.Aut
 }
 
 func (c *mutualCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: c.serverName}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 func (c *mutualCredentials) Clone() credentials.TransportCredentials {

@@ -240,8 +240,8 @@ func TestSwapUnderHandshakes(t *testing.T) {
 			next := i % len(clientSteps)
 			client.Store(&clientSteps[next])
 			server.Store(&serverSteps[next])
+			steady.Lock() // when what began before the swap is done
 			swaps.Add(1)
-			steady.Lock() // until what began before the swap is done
 			steady.Unlock()
 			select {
 			case <-stop:

@@ -44,7 +44,7 @@ func open(dir string, now time.Time) (authority, error) {
 	if err != nil {
 		return authority{}, fmt.Errorf("%w: the local CA's folder: %w", identity.ErrSetup, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	info, err := root.Stat(".")
 	if err != nil {
 		return authority{}, err

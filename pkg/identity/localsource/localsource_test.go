@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -241,10 +242,10 @@ func TestMain(m *testing.M) {
 		err = s.Run(ctx)
 	}
 	if err != nil || s.Current().IsZero() {
-		os.Stderr.WriteString("no credentials\n")
+		fmt.Fprintln(os.Stderr, "no credentials", err)
 		os.Exit(1)
 	}
-	os.Stdout.WriteString(s.Current().BundleHash())
+	fmt.Print(s.Current().BundleHash())
 	os.Exit(0)
 }
 
