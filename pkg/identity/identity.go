@@ -1,11 +1,19 @@
-// Package identity is the seam at which connections between services get
-// their security: who speaks, and whom one speaks to.
+// Package identity says who the two sides of a connection are, and proves it.
 //
-// Both sides of a connection take a [Transport]. The one transport so far is
-// [Plaintext], which authenticates nobody and encrypts nothing; a transport
-// with mutual TLS and SPIFFE IDs takes its place without a change at either
-// side. What a transport says of a peer is all that may be believed of it:
-// names in messages or headers prove nothing.
+// An [ID] names a Kubernetes ServiceAccount. A [Source] keeps a process in
+// [Credentials] for its ID, from one of the drivers in the folders below.
+// [MutualTLS] makes and accepts connections with them; [ServerConfig],
+// [ClientConfig] and [Dialer] do so for servers and clients that are not this
+// project's. A handler asks [PeerFromContext] who calls. What a handshake
+// proved is all that may be believed of a peer: names in messages or headers
+// prove nothing.
+//
+// Certificates and roots are read anew for every handshake, so that renewing
+// them disturbs no connection. Private keys stay in memory, and no error or
+// log line holds one.
+//
+// Both sides of a connection take a [Transport]. [Plaintext] is the one that
+// authenticates nobody and encrypts nothing; nothing else falls back to it.
 package identity
 
 import (
