@@ -149,7 +149,7 @@ func startOperator(t *testing.T) (stop func()) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: defaults()}); err != nil {
+	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: defaults(), Namespace: operatorNamespace}); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
