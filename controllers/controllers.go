@@ -32,6 +32,8 @@ type Deps struct {
 	Defaults namespace.Defaults
 	// Namespace is the one that the operator runs in and keeps its issuer in. It is required, and that of ManagerOptions.
 	Namespace string
+	// Signer is how certificates are signed.
+	Signer signer.Options
 }
 
 // AddAll adds every controller to a manager, whose options must be those of ManagerOptions, and the checks of its health.
@@ -48,7 +50,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 	}{
 		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults),
 		service.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Defaults.TrustDomain),
-		signer.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain),
+		signer.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
 	} {
 		if err := c.Register(ctx, m); err != nil {
 			return fmt.Errorf("controller %s: %w", c.Name(), err)

@@ -14,6 +14,7 @@
 package signer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,8 +36,6 @@ import (
 )
 
 const (
-	// keepFinished is how long a request stays for its requester to read, and for its pod's requests to be counted.
-	keepFinished = 5 * time.Minute
 	// keepExcess is how long a request stays that was denied since its pod has too many: a flood must not pile up.
 	keepExcess = 15 * time.Second
 	// keepPending is how long a request waits. Its requester asks again.
@@ -62,6 +61,13 @@ const (
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
+// Options are what may be left out.
+type Options struct {
+	// Keep is how long a request that is done stays, for its requester to read and for its pod's requests to be counted.
+	// Zero is 5 minutes.
+	Keep time.Duration
+}
+
 // Controller reconciles CertificateSigningRequests.
 type Controller struct {
 	client      client.Client
@@ -71,6 +77,7 @@ type Controller struct {
 	trustDomain string
 	namespace   string
 	limits      Limits
+	keeps       time.Duration
 	now         func() time.Time
 	meter       *meter
 
@@ -80,10 +87,10 @@ type Controller struct {
 
 // New returns a controller that reads and writes by c, reads what c's cache leaves out by live, and signs identities of the
 // trust domain with the issuer of a namespace, which is the operator's.
-func New(c client.Client, live client.Reader, recorder events.EventRecorder, namespace, trustDomain string) *Controller {
+func New(c client.Client, live client.Reader, recorder events.EventRecorder, namespace, trustDomain string, o Options) *Controller {
 	return &Controller{
 		client: c, live: live, recorder: recorder, trustDomain: trustDomain, namespace: namespace,
-		issuers: issuer.NewStore(c, live, namespace, trustDomain), limits: DefaultLimits(), now: time.Now,
+		issuers: issuer.NewStore(c, live, namespace, trustDomain), limits: DefaultLimits(), now: time.Now, keeps: cmp.Or(o.Keep, 5*time.Minute),
 		meter: newMeter(), told: map[types.UID]bool{},
 	}
 }
@@ -156,7 +163,7 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 		return reconcile.Result{}, err
 	}
 	c.meter.signed(c.now().Sub(began))
-	return reconcile.Result{RequeueAfter: keepFinished}, nil
+	return reconcile.Result{RequeueAfter: c.keeps}, nil
 }
 
 // gather reads what the verdict depends on. The pod is read live: no denial may come from a cache that is behind.
@@ -270,7 +277,7 @@ func (c *Controller) keep(r *certificatesv1.CertificateSigningRequest) time.Dura
 	if !Finished(r) {
 		return r.CreationTimestamp.Add(keepPending).Sub(c.now())
 	}
-	since, life := r.CreationTimestamp.Time, keepFinished
+	since, life := r.CreationTimestamp.Time, c.keeps
 	for _, condition := range r.Status.Conditions {
 		if condition.LastUpdateTime.After(since) {
 			since = condition.LastUpdateTime.Time

@@ -359,7 +359,9 @@ func TestEvaluateFindsNothing(t *testing.T) {
 		{"an account with a path", NotAServiceAccount, func(_ *testing.T, in *Input) { in.Request.Spec.Username = "system:serviceaccount:shop:a/sa/b" }},
 		{"a token without a pod", NoPod, func(_ *testing.T, in *Input) { delete(in.Request.Spec.Extra, extraPodName) }},
 		{"a token without a pod's UID", NoPod, func(_ *testing.T, in *Input) { delete(in.Request.Spec.Extra, extraPodUID) }},
-		{"a token of two pods", NoPod, func(_ *testing.T, in *Input) { in.Request.Spec.Extra[extraPodUID] = certificatesv1.ExtraValue{"u1", "u2"} }},
+		{"a token of two pods", NoPod, func(_ *testing.T, in *Input) {
+			in.Request.Spec.Extra[extraPodUID] = certificatesv1.ExtraValue{"u1", "u2"}
+		}},
 		{"a pod that is gone", PodGone, func(_ *testing.T, in *Input) { in.Pod = nil }},
 		{"no PEM", Unreadable, func(_ *testing.T, in *Input) { in.Request.Spec.Request = []byte("x") }},
 		{"text before the PEM", Unreadable, func(_ *testing.T, in *Input) {
