@@ -247,7 +247,8 @@ func (c *Controller) tell(r *certificatesv1.CertificateSigningRequest, reason, a
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: claim.Namespace, Name: claim.Pod, UID: types.UID(claim.PodUID)},
 	}
-	c.recorder.Eventf(pod, r, corev1.EventTypeWarning, reason, action, "certificate request %s: %s", r.Name, message)
+	// Without the request as its relation, what comes again is counted in one event.
+	c.recorder.Eventf(pod, nil, corev1.EventTypeWarning, reason, action, "certificate request %s: %s", r.Name, message)
 }
 
 // unusable leaves requests pending while the issuer cannot sign. Who is to mend it finds an event at the Secret.

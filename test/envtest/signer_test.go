@@ -38,6 +38,7 @@ func testSigner(t *testing.T) {
 	t.Run("what a workload must not ask is refused at the door", testAdmission)
 	t.Run("what the signer must not sign is denied", testDenied)
 	t.Run("who approved and died is succeeded", testResumes)
+	t.Run("an issuer that cannot sign signs nothing until it is mended", testUnusableIssuer)
 	t.Run("two replicas sign many", testManySigned)
 	t.Run("finished requests go", testFinishedGo)
 }
@@ -479,6 +480,47 @@ func testResumes(t *testing.T) {
 	w.service("inventory", "selector: {app: inventory}")
 	pod.certificate(good)
 	pod.wantDenied(bad, certificatesv1.CertificateFailed, signer.ForeignNames)
+}
+
+func testUnusableIssuer(t *testing.T) {
+	w := newWorld(t)
+	w.service("inventory", "selector: {app: inventory}")
+	pod := w.newWorkload("inventory", "inventory-0")
+	secret := new(corev1.Secret)
+	if err := w.Get(t.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: "xinhari-ca"}, secret); err != nil {
+		t.Fatal(err)
+	}
+	whole := secret.Data
+	secret.Data = map[string][]byte{"tls.crt": whole["tls.crt"], "tls.key": []byte("lost"), "ca.crt": whole["ca.crt"]}
+	if err := w.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	var name string
+	eventually(t, func() string {
+		name = pod.ask(request(t, p256(t), x509.CertificateRequest{}))
+		var list eventsv1.EventList
+		if err := w.List(t.Context(), &list); err != nil {
+			return err.Error()
+		}
+		for _, e := range list.Items {
+			if e.Reason == "IssuerUnusable" && e.Regarding.Name == "xinhari-ca" && strings.Contains(e.Note, "Secret xinhari-system/xinhari-ca") {
+				return ""
+			}
+		}
+		return "no event tells of the issuer"
+	})
+	r, err := pod.CertificatesV1().CertificateSigningRequests().Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil || len(r.Status.Conditions) > 0 || len(r.Status.Certificate) > 0 {
+		t.Errorf("the request is %+v, %v; want it to wait", r.Status, err)
+	}
+	secret.Data = whole
+	if err := w.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	pod.certificate(name)
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(secret), secret); err != nil || !cmp.Equal(secret.Data, whole) {
+		t.Errorf("the operator wrote the Secret that was there: %v", err)
+	}
 }
 
 func testManySigned(t *testing.T) {
