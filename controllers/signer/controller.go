@@ -150,7 +150,7 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 	}
 	certificate, err := signs.Sign(verdict.Sign, in.Now)
 	if err != nil {
-		return c.unusable(ctx, fmt.Errorf("Secret %s/%s: %w", c.namespace, issuer.SecretName, err))
+		return c.unusable(ctx, fmt.Errorf("secret %s/%s: %w", c.namespace, issuer.SecretName, err))
 	}
 	if condition(r, certificatesv1.CertificateApproved) == nil {
 		c.set(r, certificatesv1.CertificateApproved, reasonApproved, "the pod, its account and its Services give it this identity")

@@ -149,7 +149,7 @@ func shortest(services []xinhariv1alpha1.Service) (time.Duration, error) {
 	for i := range services {
 		d, err := services[i].Spec.Identity.EffectiveDuration()
 		if err != nil {
-			return 0, fmt.Errorf("Service %s: identity.duration: %w: correct it", services[i].Name, err)
+			return 0, fmt.Errorf("identity.duration of Service %s: %w: correct it", services[i].Name, err)
 		}
 		life = min(life, d)
 	}

@@ -269,6 +269,7 @@ func refusals() []refusal {
 			return x509.CertificateRequest{ExtraExtensions: extension(t, asn1.ObjectIdentifier{1, 2, 3, 4}, "x")}
 		})},
 		{"an attribute that is no extension", ForeignExtension, ask(func(*testing.T) x509.CertificateRequest {
+			//nolint:staticcheck // no other field makes an attribute that is no extension
 			return x509.CertificateRequest{Attributes: []pkix.AttributeTypeAndValueSET{{
 				Type:  asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 7},
 				Value: [][]pkix.AttributeTypeAndValue{{{Type: asn1.ObjectIdentifier{1, 2, 3}, Value: "secret"}}},

@@ -503,7 +503,7 @@ func testUnusableIssuer(t *testing.T) {
 			return err.Error()
 		}
 		for _, e := range list.Items {
-			if e.Reason == "IssuerUnusable" && e.Regarding.Name == "xinhari-ca" && strings.Contains(e.Note, "Secret xinhari-system/xinhari-ca") {
+			if e.Reason == "IssuerUnusable" && e.Regarding.Name == "xinhari-ca" && strings.Contains(e.Note, "secret xinhari-system/xinhari-ca") {
 				return ""
 			}
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"hash"
+	"io"
 	"sync"
 	"time"
 
@@ -46,7 +46,7 @@ func NewStore(c client.Client, live client.Reader, namespace, trustDomain string
 func (s *Store) Issuer(ctx context.Context) (*Issuer, time.Time, error) {
 	secret, err := s.secret(ctx)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("Secret %s/%s: %w", s.namespace, SecretName, err)
+		return nil, time.Time{}, fmt.Errorf("secret %s/%s: %w", s.namespace, SecretName, err)
 	}
 	i, err := s.parse(secret.Data)
 	if err == nil {
@@ -55,7 +55,7 @@ func (s *Store) Issuer(ctx context.Context) (*Issuer, time.Time, error) {
 			return i, ends, nil
 		}
 	}
-	return nil, time.Time{}, fmt.Errorf("Secret %s/%s: %w; mend the Secret, or delete it to have a new root made, which every workload must then learn to trust", s.namespace, SecretName, err)
+	return nil, time.Time{}, fmt.Errorf("secret %s/%s: %w; mend the Secret, or delete it to have a new root made, which every workload must then learn to trust", s.namespace, SecretName, err)
 }
 
 // parse reads again only what changed.
@@ -79,9 +79,9 @@ func (s *Store) parse(data map[string][]byte) (*Issuer, error) {
 }
 
 // write writes what no other list of values makes the same.
-func write(h hash.Hash, value []byte) {
+func write(h io.Writer, value []byte) {
 	fmt.Fprintf(h, "%d:", len(value))
-	_, _ = h.Write(value) // never fails
+	_, _ = h.Write(value) // a hash never fails
 }
 
 // secret returns the Secret, and creates it where there surely is none. Who loses a race for that takes the winner's.
