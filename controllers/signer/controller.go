@@ -82,7 +82,7 @@ type Controller struct {
 	meter       *meter
 
 	mu   sync.Mutex
-	told map[types.UID]bool // pending requests whose pod was told
+	told map[string]bool // names of pending requests whose pod was told
 }
 
 // New returns a controller that reads and writes by c, reads what c's cache leaves out by live, and signs identities of the
@@ -91,7 +91,7 @@ func New(c client.Client, live client.Reader, recorder events.EventRecorder, nam
 	return &Controller{
 		client: c, live: live, recorder: recorder, trustDomain: trustDomain, namespace: namespace,
 		issuers: issuer.NewStore(c, live, namespace, trustDomain), limits: DefaultLimits(), now: time.Now, keeps: cmp.Or(o.Keep, 5*time.Minute),
-		meter: newMeter(), told: map[types.UID]bool{},
+		meter: newMeter(), told: map[string]bool{},
 	}
 }
 
@@ -103,6 +103,9 @@ func (c *Controller) Reconcile(ctx context.Context, q reconcile.Request) (reconc
 	began := c.now()
 	r := new(certificatesv1.CertificateSigningRequest)
 	if err := c.client.Get(ctx, q.NamespacedName, r); err != nil {
+		if apierrors.IsNotFound(err) {
+			c.forget(q.Name)
+		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if r.Spec.SignerName != xinhariv1alpha1.SignerName || !r.DeletionTimestamp.IsZero() {
@@ -111,7 +114,7 @@ func (c *Controller) Reconcile(ctx context.Context, q reconcile.Request) (reconc
 	if wait := c.keep(r); wait <= 0 {
 		return reconcile.Result{}, c.remove(ctx, r)
 	} else if Finished(r) {
-		c.forget(r.UID)
+		c.forget(r.Name)
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	// Times of conditions have whole seconds.
@@ -218,8 +221,8 @@ func (c *Controller) deny(ctx context.Context, r *certificatesv1.CertificateSign
 // wait tells the pod once what its request waits for.
 func (c *Controller) wait(r *certificatesv1.CertificateSigningRequest, message string) {
 	c.mu.Lock()
-	told := c.told[r.UID]
-	c.told[r.UID] = true
+	told := c.told[r.Name]
+	c.told[r.Name] = true
 	c.mu.Unlock()
 	if !told {
 		c.meter.waits()
@@ -227,10 +230,10 @@ func (c *Controller) wait(r *certificatesv1.CertificateSigningRequest, message s
 	}
 }
 
-func (c *Controller) forget(uid types.UID) {
+func (c *Controller) forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.told, uid)
+	delete(c.told, name)
 }
 
 // tell makes an event at the pod that the requester's token is bound to.
@@ -291,7 +294,7 @@ func (c *Controller) keep(r *certificatesv1.CertificateSigningRequest) time.Dura
 }
 
 func (c *Controller) remove(ctx context.Context, r *certificatesv1.CertificateSigningRequest) error {
-	c.forget(r.UID)
+	c.forget(r.Name)
 	err := c.client.Delete(ctx, r, client.Preconditions{UID: &r.UID})
 	if apierrors.IsConflict(err) {
 		return nil // another of the same name

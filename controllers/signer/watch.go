@@ -23,7 +23,7 @@ import (
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 )
 
-// workers is how many requests are in work at a time. Each is three round trips to the API server and 0.2 ms of arithmetic.
+// workers is how many requests are in work at a time. Each is three round trips to the API server and half a millisecond of arithmetic.
 const workers = 16
 
 // Names of the cache's indexes of requests.
