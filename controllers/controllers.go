@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -21,12 +22,18 @@ import (
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/namespace"
 	"github.com/xinhari/xinhari/controllers/service"
+	"github.com/xinhari/xinhari/controllers/signer"
+	"github.com/xinhari/xinhari/controllers/signer/issuer"
 )
 
 // Deps is what controllers need beside a manager.
 type Deps struct {
 	// Defaults is what every workload is told. Its trust domain is required.
 	Defaults namespace.Defaults
+	// Namespace is the one that the operator runs in and keeps its issuer in. It is required, and that of ManagerOptions.
+	Namespace string
+	// Signer is how certificates are signed.
+	Signer signer.Options
 }
 
 // AddAll adds every controller to a manager, whose options must be those of ManagerOptions, and the checks of its health.
@@ -34,12 +41,16 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 	if deps.Defaults.TrustDomain == "" {
 		return fmt.Errorf("no trust domain is given")
 	}
+	if deps.Namespace == "" {
+		return fmt.Errorf("no namespace of the operator is given")
+	}
 	for _, c := range []interface {
 		Name() string
 		Register(context.Context, ctrl.Manager) error
 	}{
 		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults),
 		service.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Defaults.TrustDomain),
+		signer.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
 	} {
 		if err := c.Register(ctx, m); err != nil {
 			return fmt.Errorf("controller %s: %w", c.Name(), err)
@@ -52,7 +63,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme,
+		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme, certificatesv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return nil, err
@@ -62,8 +73,9 @@ func Scheme() (*runtime.Scheme, error) {
 }
 
 // Cache returns options of a cache that holds no more than the controllers look at: of the core kinds only the objects
-// that carry our labels, and of each object only what is compared or counted.
-func Cache() (cache.Options, error) {
+// that carry our labels or names, and of each object only what is compared or counted. Of Secrets that is the issuer's, in
+// the operator's namespace.
+func Cache(operatorNamespace string) (cache.Options, error) {
 	named, err := labels.NewRequirement(xinhariv1alpha1.LabelService, selection.Exists, nil)
 	if err != nil {
 		return cache.Options{}, err
@@ -80,6 +92,15 @@ func Cache() (cache.Options, error) {
 				Field: fields.OneTermEqualSelector(metav1.ObjectNameField, xinhariv1alpha1.RuntimeConfigMap),
 			},
 			&rbacv1.RoleBinding{}: {Label: managed},
+			&certificatesv1.CertificateSigningRequest{}: {
+				Field: fields.OneTermEqualSelector("spec.signerName", xinhariv1alpha1.SignerName),
+				// What is sent back must be whole, but for what the API server keeps by itself.
+				Transform: cache.TransformStripManagedFields(),
+			},
+			&corev1.Secret{}: {
+				Namespaces: map[string]cache.Config{operatorNamespace: {}},
+				Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, issuer.SecretName),
+			},
 		},
 	}, nil
 }

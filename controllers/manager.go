@@ -33,7 +33,7 @@ func ManagerOptions(config *rest.Config, o Manager) (ctrl.Options, error) {
 	if err != nil {
 		return ctrl.Options{}, err
 	}
-	cache, err := Cache()
+	cache, err := Cache(o.Namespace)
 	if err != nil {
 		return ctrl.Options{}, err
 	}

@@ -72,3 +72,14 @@ const (
 	// ReasonSharedAccount is the reason of SharedIdentity.
 	ReasonSharedAccount = "SharedAccount"
 )
+
+// Requests for certificates.
+const (
+	// SignerName is the signer that workloads name in their CertificateSigningRequests.
+	SignerName = "xinhari.com/workload"
+	// RequestPrefix begins the name of every CertificateSigningRequest of a workload.
+	RequestPrefix = "xinhari-"
+	// AnnotationBundleHash on a CertificateSigningRequest is the hash of the trust bundle that the workload uses: 64
+	// lower case hexadecimal digits. It is the workload's acknowledgement of that bundle.
+	AnnotationBundleHash = "xinhari.com/bundle-hash"
+)

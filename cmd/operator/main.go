@@ -1,6 +1,6 @@
 // Command operator runs the controllers of Xinhari. It is never on the path of a call: while it is away, what runs goes on.
 //
-// Several may run at once; one of them, the leader, works. It stops when told by SIGTERM or SIGINT: the work at hand ends,
+// Several may run at once; all of them sign certificates, and one of them, the leader, does all other work. It stops when told by SIGTERM or SIGINT: the work at hand ends,
 // the lease is given back, and another takes over at once.
 package main
 
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: o.defaults}); err != nil {
+	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace}); err != nil {
 		return err
 	}
 	if err := m.Start(ctx); err != nil {

@@ -2,7 +2,8 @@
 //
 // Given -crds, it reads CustomResourceDefinitions from its standard input, closes the objects that are marked for it
 // (see package v1alpha1) and writes one file each to config/crd, and all of them to the chart, where Helm keeps them
-// when the release goes. Given -roles, it reads the operator's roles and writes them to config/rbac and to the chart.
+// when the release goes. Given -roles, it reads the operator's roles and writes them to config/rbac and to the chart, and
+// copies the workloads' roles and the admission policies there.
 // Its output depends on its input alone.
 package main
 
@@ -35,7 +36,9 @@ func main() {
 		if *crds {
 			err = writeCRDs(*root, in)
 		} else {
-			err = writeRoles(*root, in)
+			if err = writeRoles(*root, in); err == nil {
+				err = writeAdmission(*root)
+			}
 		}
 	}
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 )
 
 // auditLog is the file in which the API server notes each request, before it answers.
@@ -106,6 +108,10 @@ func (e auditEvent) needs(t *testing.T) []right {
 		r.Resource += "/" + e.ObjectRef.Subresource
 	}
 	all := []right{r}
+	// To approve and to sign are rights at the signer as well.
+	if verb, ok := map[string]string{"approval": "approve", "status": "sign"}[e.ObjectRef.Subresource]; ok && e.ObjectRef.APIGroup == "certificates.k8s.io" {
+		all = append(all, right{Verb: verb, Group: e.ObjectRef.APIGroup, Resource: "signers", Name: xinhariv1alpha1.SignerName})
+	}
 	if e.Verb != "patch" || e.ResponseStatus.Code != 201 {
 		return all
 	}

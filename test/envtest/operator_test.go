@@ -30,12 +30,14 @@ import (
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers"
 	"github.com/xinhari/xinhari/controllers/namespace"
+	"github.com/xinhari/xinhari/controllers/signer"
 )
 
 const (
 	operatorNamespace = "xinhari-system"
 	operatorUser      = "system:serviceaccount:" + operatorNamespace + ":xinhari-operator"
 	patience          = 20 * time.Second
+	keepRequests      = 5 * time.Second
 )
 
 func defaults() namespace.Defaults {
@@ -130,6 +132,18 @@ func ensure(t *testing.T, c client.Client, o client.Object) {
 // startOperator runs the operator with the chart's rights until the test ends, or until the function it returns is called.
 func startOperator(t *testing.T) (stop func()) {
 	t.Helper()
+	m, stop := startReplica(t)
+	select {
+	case <-m.Elected():
+	case <-time.After(patience):
+		t.Fatal("the operator does not lead")
+	}
+	return stop
+}
+
+// startReplica is startOperator without waiting until it leads.
+func startReplica(t *testing.T) (m ctrl.Manager, stop func()) {
+	t.Helper()
 	install(t, adminClient(t))
 	log.SetLogger(logr.Discard())
 	config := rest.CopyConfig(admin)
@@ -144,12 +158,12 @@ func startOperator(t *testing.T) (stop func()) {
 		t.Fatal(err)
 	}
 	options.Controller.SkipNameValidation = new(true)
-	m, err := ctrl.NewManager(config, options)
+	m, err = ctrl.NewManager(config, options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: defaults()}); err != nil {
+	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: defaults(), Namespace: operatorNamespace, Signer: signer.Options{Keep: keepRequests}}); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -166,12 +180,7 @@ func startOperator(t *testing.T) (stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	select {
-	case <-m.Elected():
-	case <-time.After(patience):
-		t.Fatal("the operator does not lead")
-	}
-	return stop
+	return m, stop
 }
 
 // eventually calls check until it returns the empty string, or fails with what it returned last.

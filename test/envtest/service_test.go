@@ -173,6 +173,7 @@ func TestServices(t *testing.T) {
 	t.Run("the namespace is left clean by its last Service", testLastService)
 	t.Run("who may call may find", testRights)
 	t.Run("events tell of changes only", testEvents)
+	t.Run("signing", testSigner)
 	if t.Failed() {
 		return
 	}
