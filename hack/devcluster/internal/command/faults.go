@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -87,7 +88,8 @@ share of 0. It needs the device /dev/net/tun.
 		Args:    sideAnd("a share, such as 5%"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			f.Of = args[0]
-			if f.Percent, err = strconv.ParseFloat(strings.TrimSuffix(args[1], "%"), 64); err != nil {
+			f.Percent, err = strconv.ParseFloat(strings.TrimSuffix(args[1], "%"), 64)
+			if err != nil || math.IsNaN(f.Percent) || math.IsInf(f.Percent, 0) {
 				return fmt.Errorf("%q is no share, such as 5%%", args[1])
 			}
 			return fault(c, f)

@@ -130,6 +130,11 @@ func (s *Set) List() []Fault {
 }
 
 func (s *Set) check(f Fault) error {
+	for _, side := range f.sides() {
+		if !side.Addr.Is4() {
+			return fmt.Errorf("%s is no IPv4 address, and the cluster has no others", side)
+		}
+	}
 	if f.Verb == Cut && f.From != nil {
 		return checkPair(f.Of, *f.From, s.nodes)
 	}
@@ -139,7 +144,7 @@ func (s *Set) check(f Fault) error {
 	switch {
 	case f.Delay < 0 || f.Delay > MaxDelay || f.Jitter < 0 || f.Jitter > f.Delay:
 		return fmt.Errorf("a delay is 0 to %v, and its jitter not more than the delay", MaxDelay)
-	case f.Share < 0 || f.Share > 1:
+	case !(f.Share >= 0 && f.Share <= 1): // not a number is neither
 		return errors.New("a share is 0 % to 100 %")
 	}
 	return nil

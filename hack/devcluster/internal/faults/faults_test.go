@@ -3,6 +3,7 @@ package faults_test
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -354,6 +355,8 @@ func TestRefused(t *testing.T) {
 		{Verb: faults.Slow, Of: a, Delay: time.Hour},
 		{Verb: faults.Slow, Of: a, Delay: time.Second, Jitter: time.Minute},
 		{Verb: faults.Lose, Of: a, Share: 1.1},
+		{Verb: faults.Lose, Of: a, Share: math.NaN()},
+		{Verb: faults.Cut, Of: a, From: &faults.Side{Kind: faults.Address, Addr: netip.IPv6Loopback()}},
 		{Verb: faults.Cut, Of: faults.Side{Kind: faults.Pod, Addr: netip.MustParseAddr("10.244.77.1")}},
 	} {
 		if err := w.set.Add(f); err == nil {
