@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -53,7 +54,17 @@ func (s *supervisor) Heal(ctx context.Context, h control.Healing) error {
 		}
 		sides = append(sides, side)
 	}
-	return s.faults.Heal(sides...)
+	if h.Verb == "" {
+		return s.faults.Heal(sides...)
+	}
+	if len(sides) == 0 {
+		return errors.New("name a side of the fault that is to end")
+	}
+	fault := faults.Fault{Verb: h.Verb, Of: sides[0]}
+	if len(sides) > 1 {
+		fault.From = &sides[1]
+	}
+	return s.faults.End(fault)
 }
 
 // Faults is control.Cluster's.

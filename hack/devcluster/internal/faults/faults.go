@@ -122,6 +122,14 @@ func (s *Set) Heal(sides ...Side) error {
 	return s.become(slices.DeleteFunc(slices.Clone(s.faults), func(f Fault) bool { return f.healedBy(sides) }))
 }
 
+// End ends the one fault that Add makes of the same verb and sides, and no
+// other of theirs. Where there is none it does nothing.
+func (s *Set) End(f Fault) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.become(slices.DeleteFunc(slices.Clone(s.faults), func(old Fault) bool { return old.replacedBy(f) }))
+}
+
 // List returns the faults in effect, in the order in which they began.
 func (s *Set) List() []Fault {
 	s.mu.Lock()
