@@ -544,6 +544,25 @@ func TestPods(t *testing.T) {
 	}
 }
 
+func TestKubeconfigOfALivingCluster(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config")
+	s := launch(t, "echo made; read line", "--kubeconfig", file)
+	if line := s.line(); line != "made" {
+		t.Fatalf("got %q, want made", line)
+	}
+	out, err := exec.Command(os.Getenv(binaryEnv), "run", "--kubeconfig", file, "--", "true").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is of a cluster that runs") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+	s.stdin.Close()
+	if _, code := s.wait(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, s.stderr)
+	}
+}
+
 func TestTwoClusters(t *testing.T) {
 	script := func(name, other string) string {
 		return where + `kubectl create namespace ` + name + ` >/dev/null; echo made; read line; kubectl get namespaces ` + other + ` >/dev/null 2>&1 || echo alone`
@@ -617,7 +636,7 @@ func TestCommandLine(t *testing.T) {
 		{name: "version", args: []string{"version"}, code: 0, want: "Kubernetes v"},
 		{name: "version flag", args: []string{"--version"}, code: 0, want: "Kubernetes v"},
 		{name: "unknown", args: []string{"frobnicate"}, code: 1, want: "`devcluster --help` lists them"},
-		{name: "mistyped", args: []string{"strat", "etcd"}, code: 1, want: "did you mean start?"},
+		{name: "mistyped", args: []string{"sttart", "etcd"}, code: 1, want: "did you mean start?"},
 		{name: "unknown flag", args: []string{"stop", "--all"}, code: 1, want: "`devcluster stop --help` tells the flags"},
 		{name: "unknown flag of run", args: []string{"run", "--noodles", "2", "--", "true"}, code: 125, want: "`devcluster run --help`"},
 		{name: "no number", args: []string{"up", "--nodes", "x"}, code: 125, want: "--nodes"},
