@@ -546,7 +546,7 @@ func TestPods(t *testing.T) {
 
 func TestKubeconfigOfALivingCluster(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config")
-	s := launch(t, "echo made; read line", "--kubeconfig", file)
+	s := launch(t, "echo made; read line; true", "--kubeconfig", file)
 	if line := s.line(); line != "made" {
 		t.Fatalf("got %q, want made", line)
 	}
