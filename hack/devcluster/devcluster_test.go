@@ -544,6 +544,25 @@ func TestPods(t *testing.T) {
 	}
 }
 
+func TestKubeconfigOfALivingCluster(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config")
+	s := launch(t, "echo made; read line; true", "--kubeconfig", file)
+	if line := s.line(); line != "made" {
+		t.Fatalf("got %q, want made", line)
+	}
+	out, err := exec.Command(os.Getenv(binaryEnv), "run", "--kubeconfig", file, "--", "true").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is of a cluster that runs") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+	s.stdin.Close()
+	if _, code := s.wait(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, s.stderr)
+	}
+}
+
 func TestTwoClusters(t *testing.T) {
 	script := func(name, other string) string {
 		return where + `kubectl create namespace ` + name + ` >/dev/null; echo made; read line; kubectl get namespaces ` + other + ` >/dev/null 2>&1 || echo alone`
@@ -570,6 +589,39 @@ func TestTwoClusters(t *testing.T) {
 	}
 }
 
+// TestWithinAnother: what runs in a cluster may make one, as tests do that are started from the shell of one.
+func TestWithinAnother(t *testing.T) {
+	s := launch(t, `
+		kubectl create namespace outer >/dev/null
+		devcluster run -- sh -c 'kubectl get namespace outer 2>/dev/null || kubectl get nodes --output=name' 2>/dev/null
+		kubectl get namespace outer --output=name`)
+	if out, code := s.wait(); out != "node/node-1\nnamespace/outer\n" || code != 0 {
+		t.Errorf("output %q, exit code %d\n%s", out, code, s.stderr)
+	}
+}
+
+// TestWrongOrder: commands that wait for what cannot come say so.
+func TestWrongOrder(t *testing.T) {
+	s := launch(t, `
+		kubectl run pod --image=xinhari.local/none:dev >/dev/null
+		devcluster pause kube-controller-manager
+		devcluster pause kube-apiserver
+		devcluster cut pod 2>&1
+		devcluster stop kube-apiserver
+		devcluster stop etcd
+		devcluster start kube-apiserver 2>&1 | grep -o 'devcluster start etcd'
+		devcluster start etcd
+		devcluster start kube-apiserver
+		kubectl get namespace default --output=name
+		grep -o '^State:.*' /proc/$(pgrep -x kube-controller)/status`)
+	out, code := s.wait()
+	want := "devcluster: find the pod's address, which may be given instead: no answer from the API server in 5s\n" +
+		"devcluster start etcd\nnamespace/default\nState:\tT (stopped)\n"
+	if diff := cmp.Diff(want, out); diff != "" || code != 0 {
+		t.Errorf("exit code %d, output (-want +got):\n%s\n%s", code, diff, s.stderr)
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	tests := []struct {
 		name string
@@ -577,12 +629,20 @@ func TestCommandLine(t *testing.T) {
 		code int
 		want string // in its output
 	}{
-		{name: "no command", args: []string{"run"}, code: 1, want: "devcluster run -- COMMAND"},
+		{name: "no command", args: []string{"run"}, code: 125, want: "devcluster run -- COMMAND"},
 		{name: "no such command", args: []string{"run", "--", "no-such-program"}, code: 127, want: "no-such-program"},
 		{name: "no images", args: []string{"run", "--images", "/nowhere", "--", "true"}, code: 125, want: "/nowhere is not a folder"},
 		{name: "outside", args: []string{"stop", "etcd"}, code: 1, want: "devcluster up"},
 		{name: "version", args: []string{"version"}, code: 0, want: "Kubernetes v"},
-		{name: "unknown", args: []string{"frobnicate"}, code: 1, want: "unknown command"},
+		{name: "version flag", args: []string{"--version"}, code: 0, want: "Kubernetes v"},
+		{name: "unknown", args: []string{"frobnicate"}, code: 1, want: "`devcluster --help` lists them"},
+		{name: "mistyped", args: []string{"sttart", "etcd"}, code: 1, want: "did you mean start?"},
+		{name: "unknown flag", args: []string{"stop", "--all"}, code: 1, want: "`devcluster stop --help` tells the flags"},
+		{name: "unknown flag of run", args: []string{"run", "--noodles", "2", "--", "true"}, code: 125, want: "`devcluster run --help`"},
+		{name: "no number", args: []string{"up", "--nodes", "x"}, code: 125, want: "--nodes"},
+		{name: "no zone", args: []string{"run", "--zones", "a b", "--", "true"}, code: 125, want: "letters, digits"},
+		{name: "no share", args: []string{"lose", "web-0", "NaN"}, code: 1, want: "is no share"},
+		{name: "no component", args: []string{"pause", ""}, code: 1, want: "kube-scheduler"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

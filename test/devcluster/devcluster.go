@@ -26,21 +26,21 @@ func Cut(t testing.TB, of string, from ...string) {
 	t.Helper()
 	sides := append([]string{of}, from...)
 	run(t, append([]string{"cut"}, sides...)...)
-	t.Cleanup(func() { Heal(t, sides...) })
+	undo(t, "cut", sides...)
 }
 
 // Slow holds each packet that leaves a pod or a node for some time.
 func Slow(t testing.TB, of string, delay time.Duration) {
 	t.Helper()
 	run(t, "slow", of, delay.String())
-	t.Cleanup(func() { Heal(t, of) })
+	undo(t, "slow", of)
 }
 
 // Lose drops a share of the packets that leave a pod or a node.
 func Lose(t testing.TB, of string, percent float64) {
 	t.Helper()
 	run(t, "lose", of, fmt.Sprint(percent))
-	t.Cleanup(func() { Heal(t, of) })
+	undo(t, "lose", of)
 }
 
 // Heal ends all faults that a pod or a node has a part in, or, of two, the cut
@@ -48,6 +48,15 @@ func Lose(t testing.TB, of string, percent float64) {
 func Heal(t testing.TB, sides ...string) {
 	t.Helper()
 	run(t, append([]string{"heal", "--ignore-not-found"}, sides...)...)
+}
+
+// undo ends one fault when the test ends, and leaves those alone that others
+// of its tests made of the same pod or node.
+func undo(t testing.TB, verb string, sides ...string) {
+	t.Cleanup(func() {
+		t.Helper()
+		run(t, append([]string{"heal", "--ignore-not-found", "--only", verb}, sides...)...)
+	})
 }
 
 // Stop ends a component of the control plane, or a node with its pods.

@@ -173,6 +173,23 @@ func TestCutIsHealedWithTheTest(t *testing.T) {
 	}
 }
 
+func TestCleanupEndsItsOwnFaultOnly(t *testing.T) {
+	addr := pod(t, "both", "node-2")
+	devcluster.Cut(t, "both", "node-1")
+	t.Run("more", func(t *testing.T) {
+		devcluster.Cut(t, "both")
+		if n := inEffect(t); n != 2 {
+			t.Errorf("%d faults, want 2", n)
+		}
+	})
+	if n := inEffect(t); n != 1 {
+		t.Errorf("%d faults after the inner test, want the outer one's", n)
+	}
+	if err := ask(addr); err != nil {
+		t.Errorf("cut off from node-1 alone: %v", err)
+	}
+}
+
 func TestFaultsOfAPodThatIsDeleted(t *testing.T) {
 	pod(t, "deleted", "node-1")
 	t.Run("cut", func(t *testing.T) {

@@ -94,6 +94,7 @@ func environments() []claim {
 			script := `echo "$NAME|$NAMESPACE|$LABEL|$NOTE|$ACCOUNT|$NODE"; test "$IP" = "$(hostname -i)" && test -n "$HOST" && test -n "$ID" && echo addresses`
 			s.prints(script, "prints|"+s.namespace+"|prints|remember|default|node-1\naddresses", func(p *corev1.Pod, c *corev1.Container) {
 				p.Annotations = map[string]string{"note": "remember"}
+				p.Spec.NodeSelector = map[string]string{corev1.LabelHostname: "node-1"}
 				c.Env = []corev1.EnvVar{
 					field("NAME", "metadata.name"), field("NAMESPACE", "metadata.namespace"), field("LABEL", "metadata.labels['app']"),
 					field("NOTE", "metadata.annotations['note']"), field("ACCOUNT", "spec.serviceAccountName"), field("NODE", "spec.nodeName"),

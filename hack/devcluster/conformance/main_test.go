@@ -74,7 +74,7 @@ func inCluster() (int, error) {
 			return 0, err
 		}
 	}
-	args := append([]string{"run", "--images", images, "--", self}, os.Args[1:]...)
+	args := append([]string{"run", "--nodes", "3", "--images", images, "--", self}, os.Args[1:]...)
 	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.parallel") }) {
 		args = append(args, fmt.Sprint("-test.parallel=", atOnce))
 	}

@@ -203,7 +203,9 @@ func policies() []claim {
 			s.secret("secret", map[string]string{"key": "value"})
 			_, err = node.CoreV1().Secrets(s.namespace).Get(s.ctx, "secret", metav1.GetOptions{})
 			s.refused(err, "no relationship found")
-			s.start(mounted(idle("uses"), "secret", corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "secret"}}, corev1.VolumeMount{MountPath: "/secret"}))
+			uses := mounted(idle("uses"), "secret", corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "secret"}}, corev1.VolumeMount{MountPath: "/secret"})
+			uses.Spec.NodeSelector = map[string]string{corev1.LabelHostname: "node-1"}
+			s.start(uses)
 			_, err = node.CoreV1().Secrets(s.namespace).Get(s.ctx, "secret", metav1.GetOptions{})
 			s.must(err) // now that its pod uses it
 		}},

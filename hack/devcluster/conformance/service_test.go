@@ -15,7 +15,7 @@ func (s *scene) service(name string, p *corev1.Pod, edits ...func(*corev1.Servic
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.ServiceSpec{
-			Selector: p.Labels,
+			Selector: map[string]string{"app": p.Labels["app"]}, // not the zone, a label that pods get when they are bound
 			Ports:    []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(httpPort)}},
 		},
 	}

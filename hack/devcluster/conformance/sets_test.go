@@ -126,7 +126,7 @@ func sets() []claim {
 		}},
 		{"A DaemonSet runs a pod on each node that it selects", "concepts/workloads/controllers/daemonset/", func(s *scene) {
 			set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "agent"}, Spec: appsv1.DaemonSetSpec{Selector: selects("agent"), Template: template("agent")}}
-			set.Spec.Template.Spec.NodeSelector = map[string]string{corev1.LabelHostname: "node-1"}
+			set.Spec.Template.Spec.NodeSelector = map[string]string{corev1.LabelTopologyRegion: "local"}
 			none := set.DeepCopy()
 			none.Name, none.Spec.Selector, none.Spec.Template = "none", selects("none"), template("none")
 			none.Spec.Template.Spec.NodeSelector = map[string]string{"example.com/none": ""}
@@ -136,7 +136,7 @@ func sets() []claim {
 				s.must(err)
 			}
 			await(s, sets, "agent", func(set *appsv1.DaemonSet) error {
-				if set.Status.DesiredNumberScheduled != 1 || set.Status.NumberReady != 1 {
+				if set.Status.DesiredNumberScheduled != 3 || set.Status.NumberReady != 3 {
 					return fmt.Errorf("status %+v", set.Status)
 				}
 				return nil

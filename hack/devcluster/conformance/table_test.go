@@ -42,6 +42,7 @@ func table() []subject {
 		{"services", services()},
 		{"policies", policies()},
 		{"nodes", nodes()},
+		{"zones", zones()},
 		{"security", securityContexts()},
 		{"kubectl", kubectl()},
 	}

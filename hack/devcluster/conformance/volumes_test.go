@@ -152,13 +152,16 @@ func volumes() []claim {
 			}
 			p := mounted(idle("live"), "self", corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: items}}, corev1.VolumeMount{MountPath: "/self"})
 			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m")}
+			p.Spec.NodeSelector = map[string]string{corev1.LabelHostname: "node-1"}
 			s.start(p)
-			s.shows("live", "/self/labels", `app="live"`)
+			// A pod gets these of its node when it is bound.
+			const place = "\ntopology.kubernetes.io/region=\"local\"\ntopology.kubernetes.io/zone=\"zone-a\""
+			s.shows("live", "/self/labels", `app="live"`+place)
 			s.shows("live", "/self/cpu", "50")
 			_, err := s.client.CoreV1().Pods(s.namespace).Patch(s.ctx, "live", types.MergePatchType,
 				[]byte(`{"metadata":{"labels":{"tier":"web"},"annotations":{"note":"changed"}}}`), metav1.PatchOptions{})
 			s.must(err)
-			s.shows("live", "/self/labels", "app=\"live\"\ntier=\"web\"")
+			s.shows("live", "/self/labels", "app=\"live\"\ntier=\"web\""+place)
 			s.shows("live", "/self/note", "changed")
 		}},
 		{"An emptyDir is shared by the pod's containers", volumesPage + "#emptydir", func(s *scene) {

@@ -29,7 +29,11 @@ func (s *supervisor) Component(ctx context.Context, name, verb string) error {
 
 // components are the names of all that can be stopped.
 func (s *supervisor) components() []string {
-	names := controlplane.Names()
+	return append(controlplane.Names(), s.nodeNames()...)
+}
+
+func (s *supervisor) nodeNames() []string {
+	var names []string
 	for _, n := range s.nodes {
 		names = append(names, n.Name())
 	}

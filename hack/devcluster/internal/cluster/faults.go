@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +17,9 @@ import (
 	"github.com/xinhari/xinhari/hack/devcluster/internal/faults"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/network"
 )
+
+// lookupTimeout is how long the API server may take to tell the address of a pod.
+const lookupTimeout = 5 * time.Second
 
 // apiServer is the name of the API server as a side of a fault.
 const apiServer = "kube-apiserver"
@@ -49,7 +54,17 @@ func (s *supervisor) Heal(ctx context.Context, h control.Healing) error {
 		}
 		sides = append(sides, side)
 	}
-	return s.faults.Heal(sides...)
+	if h.Verb == "" {
+		return s.faults.Heal(sides...)
+	}
+	if len(sides) == 0 {
+		return errors.New("name a side of the fault that is to end")
+	}
+	fault := faults.Fault{Verb: h.Verb, Of: sides[0]}
+	if len(sides) > 1 {
+		fault.From = &sides[1]
+	}
+	return s.faults.End(fault)
 }
 
 // Faults is control.Cluster's.
@@ -78,7 +93,7 @@ func (s *supervisor) side(ctx context.Context, namespace, name string) (faults.S
 		return s.sideAt(n.member.Addr), nil
 	}
 	if strings.HasPrefix(name, "node/") {
-		return faults.Side{}, fmt.Errorf("no node %q: there are %s to %s", name, NodeName(1), NodeName(len(s.nodes)))
+		return faults.Side{}, fmt.Errorf("no node %q: there are %s", strings.TrimPrefix(name, "node/"), strings.Join(s.nodeNames(), ", "))
 	}
 	pod := strings.TrimPrefix(name, "pod/")
 	if before, after, ok := strings.Cut(pod, "/"); ok {
@@ -108,7 +123,13 @@ func (s *supervisor) podSide(ctx context.Context, namespace, name string) (fault
 	if err != nil {
 		return faults.Side{}, err
 	}
+	// An API server that is paused or cut off from etcd says nothing at all.
+	ctx, cancel := context.WithTimeoutCause(ctx, lookupTimeout, fmt.Errorf("no answer from the API server in %v", lookupTimeout))
+	defer cancel()
 	pod, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return faults.Side{}, fmt.Errorf("find the pod's address, which may be given instead: %w", err)
 	}

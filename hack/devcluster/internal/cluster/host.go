@@ -10,6 +10,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/controlplane"
 	"github.com/xinhari/xinhari/hack/devcluster/internal/proxy"
@@ -43,6 +47,8 @@ func openHostPort(kubeconfig string) (*hostPort, error) {
 		return nil, fmt.Errorf("--kubeconfig: %w", err)
 	case !bytes.HasPrefix(text, []byte(hostMark)):
 		return nil, fmt.Errorf("--kubeconfig: %s is there already and is not of a devcluster: name a new file", path)
+	case living(text):
+		return nil, fmt.Errorf("--kubeconfig: %s is of a cluster that runs: name another file", path)
 	}
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -54,6 +60,22 @@ func openHostPort(kubeconfig string) (*hostPort, error) {
 		return nil, err
 	}
 	return &hostPort{kubeconfig: path, listener: file}, nil
+}
+
+// living reports whether the cluster that wrote a kubeconfig still answers; one that was killed left it.
+func living(text []byte) bool {
+	config, err := clientcmd.Load(text)
+	if err != nil {
+		return false
+	}
+	for _, c := range config.Clusters {
+		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(c.Server, "https://"), time.Second)
+		if err == nil {
+			conn.Close()
+			return true
+		}
+	}
+	return false
 }
 
 // close removes what the cluster wrote, if it could not itself.

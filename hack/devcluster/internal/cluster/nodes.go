@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -43,8 +42,8 @@ func (o *Options) checkNodes() error {
 		o.Zones = []string{"zone-a", "zone-b", "zone-c"}
 	}
 	for _, zone := range o.Zones {
-		if problems := validation.IsValidLabelValue(zone); zone == "" || len(problems) > 0 {
-			return fmt.Errorf("--zones: %q cannot be the value of a label: %s", zone, strings.Join(problems, "; "))
+		if zone == "" || len(validation.IsValidLabelValue(zone)) > 0 {
+			return fmt.Errorf("--zones: %q cannot be the value of a label: letters, digits, '-', '_' and '.' make one, up to 63", zone)
 		}
 	}
 	return nil

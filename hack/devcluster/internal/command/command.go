@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/xinhari/xinhari/hack/devcluster/internal/binaries"
 )
 
 // exitCode ends the program with a code and no message: it was said already.
@@ -17,8 +20,8 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) 
 
 // Main runs the command line of this process and returns its exit code.
 func Main() int {
-	// The programs of Kubernetes put flags there, which cobra would offer with every command of ours.
-	pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ContinueOnError)
+	// Libraries of Kubernetes registered flags for every program; this one has its own.
+	pflag.CommandLine = pflag.NewFlagSet("devcluster", pflag.ContinueOnError)
 	err := root().Execute()
 	code, said := errors.AsType[exitCode](err)
 	switch {
@@ -43,10 +46,29 @@ processes. No containers, no downloads, no root. Nothing of it stays behind.`,
   devcluster doctor                                what is missing on this machine`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Version:       binaries.Version(),
+		Args:          noSuchCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
+	c.SetVersionTemplate("Kubernetes {{.Version}}\n")
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w: `%s --help` tells the flags", err, c.CommandPath())
+	})
 	c.AddCommand(runCommand(), upCommand(), doctorCommand(), assetsCommand(), versionCommand())
 	c.AddCommand(insideCommands()...)
 	return c
+}
+
+// noSuchCommand tells what may have been meant.
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	meant := "`devcluster --help` lists them"
+	if names := c.SuggestionsFor(args[0]); len(names) > 0 {
+		meant = "did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q: %s", args[0], meant)
 }

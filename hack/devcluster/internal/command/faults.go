@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xinhari/xinhari/hack/devcluster/internal/control"
+	"github.com/xinhari/xinhari/hack/devcluster/internal/faults"
 )
 
 const sidesHelp = `
@@ -87,7 +90,8 @@ share of 0. It needs the device /dev/net/tun.
 		Args:    sideAnd("a share, such as 5%"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			f.Of = args[0]
-			if f.Percent, err = strconv.ParseFloat(strings.TrimSuffix(args[1], "%"), 64); err != nil {
+			f.Percent, err = strconv.ParseFloat(strings.TrimSuffix(args[1], "%"), 64)
+			if err != nil || math.IsNaN(f.Percent) || math.IsInf(f.Percent, 0) {
 				return fmt.Errorf("%q is no share, such as 5%%", args[1])
 			}
 			return fault(c, f)
@@ -111,9 +115,15 @@ func healCommand() *cobra.Command {
 		Long: `heal ends all faults that a pod or a node has a part in, or, of two, the cut between them, or, without
 arguments, all. Where there are none it does nothing.
 ` + sidesHelp,
-		Example: "  devcluster heal web-0\n  devcluster heal node-1 node-2\n  devcluster heal",
+		Example: "  devcluster heal web-0\n  devcluster heal node-1 node-2\n  devcluster heal web-0 --only slow\n  devcluster heal",
 		Args:    sides(0, 2),
 		RunE: func(c *cobra.Command, args []string) error {
+			if !slices.Contains([]string{"", faults.Cut, faults.Slow, faults.Lose}, h.Verb) {
+				return errors.New("--only: give cut, slow or lose")
+			}
+			if h.Verb != "" && len(args) == 0 {
+				return errors.New("--only: name the pod or the node as well, whose " + h.Verb + " is to end")
+			}
 			client, err := newClient()
 			if err != nil {
 				return err
@@ -122,6 +132,7 @@ arguments, all. Where there are none it does nothing.
 			return client.Heal(c.Context(), h)
 		},
 	}, &h.Namespace)
+	c.Flags().StringVar(&h.Verb, "only", "", "end only the fault that this command made with the same arguments: cut, slow or lose")
 	c.Flags().BoolVar(&h.MissingIsOK, "ignore-not-found", false, "a pod that is gone is no error: its faults are, too")
 	return c
 }

@@ -51,7 +51,7 @@ frozen, as if its kubelet hung: its pods go on.`),
 
 func oneArg(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
-		if len(args) != 1 {
+		if len(args) != 1 || args[0] == "" {
 			return fmt.Errorf("give %s", what)
 		}
 		return nil

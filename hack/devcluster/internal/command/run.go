@@ -25,7 +25,7 @@ KUBECONFIG is set, and kubectl, devcluster and the programs of --images are on P
   devcluster run -- sh -c 'kubectl create namespace shop && kubectl get namespaces'`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("say what to run: devcluster run -- COMMAND (or `devcluster up` for a shell)")
+				return unmade(errors.New("say what to run: devcluster run -- COMMAND (or `devcluster up` for a shell)"))
 			}
 			o.Command = args
 			return runCluster(o)
@@ -61,6 +61,9 @@ func upCommand() *cobra.Command {
 }
 
 func clusterFlags(c *cobra.Command, o *cluster.Options) {
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return unmade(c.Root().FlagErrorFunc()(c, err))
+	})
 	c.Flags().StringVar(&o.Images, "images", "", "folder of programs: image xinhari.local/NAME:dev is the program NAME in it")
 	c.Flags().IntVar(&o.Nodes, "nodes", 1, fmt.Sprintf("number of nodes, up to %d", cluster.MaxNodes))
 	c.Flags().StringSliceVar(&o.Zones, "zones", nil, "zones of the nodes, in turn, as a,b,c; without it one node has none, and several are in zone-a, zone-b and zone-c")
@@ -73,14 +76,19 @@ func clusterFlags(c *cobra.Command, o *cluster.Options) {
 func runCluster(o cluster.Options) error {
 	status, err := cluster.Run(o)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "devcluster: %v\n", err)
-		if errors.Is(err, sandbox.ErrNamespaces) {
-			fmt.Fprintln(os.Stderr, "devcluster: `devcluster doctor` says how to mend that")
-		}
-		status = sandbox.StatusSetup
+		return unmade(err)
 	}
 	if status == 0 {
 		return nil
 	}
 	return exitCode(status)
+}
+
+// unmade says why there is no cluster, by an exit code that is not taken for that of a command in it.
+func unmade(err error) error {
+	fmt.Fprintf(os.Stderr, "devcluster: %v\n", err)
+	if errors.Is(err, sandbox.ErrNamespaces) {
+		fmt.Fprintln(os.Stderr, "devcluster: `devcluster doctor` says how to mend that")
+	}
+	return exitCode(sandbox.StatusSetup)
 }

@@ -46,6 +46,7 @@ type Healing struct {
 	Namespace   string   `json:"namespace,omitempty"` // of pods that are given without one
 	Sides       []string `json:"sides,omitempty"`     // as in Fault, up to two
 	MissingIsOK bool     `json:"missingIsOK,omitempty"`
+	Verb        string   `json:"verb,omitempty"` // only the fault that this verb makes with the same sides; empty: all
 }
 
 // Serve answers on the socket until ctx ends.

@@ -139,6 +139,9 @@ func (p *Plane) await(ctx context.Context, check func() error) error {
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)) {
+				err = nil // says no more than the cause does
+			}
 			return fmt.Errorf("wait for the control plane: %w", errors.Join(context.Cause(ctx), err))
 		case <-tick.C:
 		}
@@ -188,6 +191,9 @@ func (p *Plane) failure() error {
 	return p.failed
 }
 
+// startTimeout is how long an API server may take until it is ready.
+const startTimeout = 20 * time.Second
+
 // Start starts a component that was stopped, and wakes one that was paused.
 //
 // When the API server was away, the controllers and the scheduler begin anew:
@@ -198,7 +204,10 @@ func (p *Plane) Start(ctx context.Context, name string) error {
 	if err := p.ask(ctx, name, (*process.Supervised).Start); err != nil || name != "kube-apiserver" {
 		return err
 	}
-	if err := p.answers(ctx); err != nil {
+	ready, cancel := context.WithTimeoutCause(ctx, startTimeout,
+		fmt.Errorf("kube-apiserver is started, but not ready after %v; it needs etcd (`devcluster start etcd`, then start this again)", startTimeout))
+	defer cancel()
+	if err := p.answers(ready); err != nil {
 		return err
 	}
 	return errors.Join(p.ask(ctx, "kube-controller-manager", (*process.Supervised).Restart), p.ask(ctx, "kube-scheduler", (*process.Supervised).Restart))

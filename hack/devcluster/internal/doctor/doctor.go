@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -24,12 +25,13 @@ type Finding struct {
 	Subject string
 	Problem string // empty: all is well
 	Mend    string // what to do about Problem
+	Remark  bool   // clusters work without; see Subject
 }
 
 // Check asks everything. Try makes a sandbox with the cluster's namespaces and
 // network in it, and ends it again; its error is what stood in the way.
 func Check(root fs.FS, euid int, try func() error) []Finding {
-	findings := []Finding{memory(root), files(), inotify(root)}
+	findings := []Finding{memory(root), files(), inotify(root), tun(root)}
 	err := try()
 	if err == nil {
 		return append(findings, Finding{Subject: "namespaces"})
@@ -82,6 +84,22 @@ func inotify(root fs.FS) Finding {
 		f.Problem = fmt.Sprintf("%s is %d, a cluster takes up to %d", name, n, minWatchers)
 		f.Mend = "sudo sysctl -w " + name + "=128"
 	}
+	return f
+}
+
+// tun is what packets are held and lost by.
+func tun(root fs.FS) Finding {
+	f := Finding{Subject: "slow and lose", Remark: true}
+	device, err := root.Open("dev/net/tun")
+	if err != nil {
+		f.Problem = fmt.Sprintf("%v: faults of these two kinds cannot be made, all else can", err)
+		f.Mend = "sudo modprobe tun; in a container, start that with --device /dev/net/tun"
+		if errors.Is(err, fs.ErrPermission) {
+			f.Mend = "sudo chmod 666 /dev/net/tun"
+		}
+		return f
+	}
+	device.Close()
 	return f
 }
 

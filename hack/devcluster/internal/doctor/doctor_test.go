@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			root := fstest.MapFS{}
+			root := fstest.MapFS{"dev/net/tun": {}}
 			for name, text := range test.files {
 				root[name] = &fstest.MapFile{Data: []byte(text)}
 			}
@@ -82,5 +82,15 @@ func TestCheck(t *testing.T) {
 				t.Errorf("mends (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A cluster does without the device that only some faults need.
+func TestNoDeviceIsARemark(t *testing.T) {
+	for _, f := range Check(fstest.MapFS{}, 0, func() error { return nil }) {
+		want := f.Subject == "slow and lose"
+		if got := f.Problem != "" && f.Remark; got != want {
+			t.Errorf("%s: remark = %v, want %v (%q)", f.Subject, got, want, f.Problem)
+		}
 	}
 }

@@ -122,6 +122,14 @@ func (s *Set) Heal(sides ...Side) error {
 	return s.become(slices.DeleteFunc(slices.Clone(s.faults), func(f Fault) bool { return f.healedBy(sides) }))
 }
 
+// End ends the one fault that Add makes of the same verb and sides, and no
+// other of theirs. Where there is none it does nothing.
+func (s *Set) End(f Fault) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.become(slices.DeleteFunc(slices.Clone(s.faults), func(old Fault) bool { return old.replacedBy(f) }))
+}
+
 // List returns the faults in effect, in the order in which they began.
 func (s *Set) List() []Fault {
 	s.mu.Lock()
@@ -130,6 +138,11 @@ func (s *Set) List() []Fault {
 }
 
 func (s *Set) check(f Fault) error {
+	for _, side := range f.sides() {
+		if !side.Addr.Is4() {
+			return fmt.Errorf("%s is no IPv4 address, and the cluster has no others", side)
+		}
+	}
 	if f.Verb == Cut && f.From != nil {
 		return checkPair(f.Of, *f.From, s.nodes)
 	}
@@ -139,7 +152,7 @@ func (s *Set) check(f Fault) error {
 	switch {
 	case f.Delay < 0 || f.Delay > MaxDelay || f.Jitter < 0 || f.Jitter > f.Delay:
 		return fmt.Errorf("a delay is 0 to %v, and its jitter not more than the delay", MaxDelay)
-	case f.Share < 0 || f.Share > 1:
+	case !(f.Share >= 0 && f.Share <= 1): // not a number is neither
 		return errors.New("a share is 0 % to 100 %")
 	}
 	return nil

@@ -3,6 +3,7 @@ package faults_test
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -354,11 +355,48 @@ func TestRefused(t *testing.T) {
 		{Verb: faults.Slow, Of: a, Delay: time.Hour},
 		{Verb: faults.Slow, Of: a, Delay: time.Second, Jitter: time.Minute},
 		{Verb: faults.Lose, Of: a, Share: 1.1},
+		{Verb: faults.Lose, Of: a, Share: math.NaN()},
+		{Verb: faults.Cut, Of: a, From: &faults.Side{Kind: faults.Address, Addr: netip.IPv6Loopback()}},
 		{Verb: faults.Cut, Of: faults.Side{Kind: faults.Pod, Addr: netip.MustParseAddr("10.244.77.1")}},
 	} {
 		if err := w.set.Add(f); err == nil {
 			t.Errorf("%+v: no error", f)
 		}
+	}
+	if left := w.set.List(); len(left) != 0 {
+		t.Errorf("in effect: %v", left)
+	}
+}
+
+// Faults of one pod that overlap begin and end in any order, each for itself.
+func TestOverlap(t *testing.T) {
+	w := newWorld(t)
+	a, b, far, server := podOf(w.a), podOf(w.b), podOf(w.far), nodeOf(w.Nodes[1])
+	all := faults.Fault{Verb: faults.Cut, Of: a}
+	pairs := []faults.Fault{{Verb: faults.Cut, Of: a, From: &server}, {Verb: faults.Cut, Of: far, From: &a}}
+	for _, order := range [][]faults.Fault{{pairs[0], pairs[1], all}, {all, pairs[0], pairs[1]}, {pairs[0], all, pairs[1]}} {
+		for _, f := range order {
+			w.add(t, f)
+		}
+		w.a.Reaches(t, b.Addr, false)
+		if err := w.set.End(all); err != nil {
+			t.Fatal(err)
+		}
+		w.a.Reaches(t, b.Addr, true)
+		w.a.Reaches(t, far.Addr, false)
+		w.far.Reaches(t, a.Addr, false)
+		w.add(t, all)
+		for _, f := range pairs {
+			if err := w.set.End(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.a.Reaches(t, b.Addr, false)
+		if err := w.set.End(all); err != nil {
+			t.Fatal(err)
+		}
+		w.a.Reaches(t, far.Addr, true)
+		w.a.Reaches(t, b.Addr, true)
 	}
 	if left := w.set.List(); len(left) != 0 {
 		t.Errorf("in effect: %v", left)

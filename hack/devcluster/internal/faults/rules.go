@@ -11,13 +11,16 @@ import (
 
 // Priorities of the rules, in the order in which the kernel asks them.
 const (
-	prioritySilent = 100 // what the node itself sends: drop it without an error for the sender
-	priorityDrop   = 200
-	priorityBack   = 300 // what comes back from the queue is only routed
-	priorityPods   = 400 // of pods that are slow or lossy: into the queue
-	priorityInside = 500 // what does not leave a node that is: is only routed
-	priorityNode   = 600 // of such a node: into the queue
-	priorityLocal  = 900 // where the table of local addresses goes, which is first elsewhere
+	prioritySilent   = 100 // what the node itself sends: drop it without an error for the sender
+	priorityDrop     = 200
+	priorityDropFrom = 201
+	priorityDropTo   = 202
+	priorityDropCall = 203
+	priorityBack     = 300 // what comes back from the queue is only routed
+	priorityPods     = 400 // of pods that are slow or lossy: into the queue
+	priorityInside   = 500 // what does not leave a node that is: is only routed
+	priorityNode     = 600 // of such a node: into the queue
+	priorityLocal    = 900 // where the table of local addresses goes, which is first elsewhere
 )
 
 // Tables of routes.
@@ -45,7 +48,19 @@ func silent(to netip.Prefix) rule {
 	return rule{priority: prioritySilent, iif: "lo", to: to, table: tableNowhere}
 }
 
-func drop(from, to netip.Prefix) rule { return rule{priority: priorityDrop, from: from, to: to} }
+// drop loses what matches. Rules of one priority have the same fields: to the
+// kernel, a field that is missing of one that it adds or deletes fits any rule,
+// so that with "from a" there could be no "from a to b", or the wrong one goes.
+func drop(from, to netip.Prefix) rule {
+	r := rule{priority: priorityDrop, from: from, to: to}
+	switch {
+	case !to.IsValid():
+		r.priority = priorityDropFrom
+	case !from.IsValid():
+		r.priority = priorityDropTo
+	}
+	return r
+}
 
 // plan is what is to be in effect at one node.
 type plan struct {
@@ -113,7 +128,7 @@ func pairRules(nodes []Member, at Member, one, other Side) []rule {
 	}
 	if one.Kind == Node && other.Kind == Server {
 		call := drop(netip.PrefixFrom(network.Cluster(), 32), netip.PrefixFrom(at.Addr, 32))
-		call.tcpPort = kubeletPort
+		call.priority, call.tcpPort = priorityDropCall, kubeletPort
 		rules = append(rules, call)
 	}
 	return rules

@@ -61,8 +61,8 @@ func TestPlans(t *testing.T) {
 		{name: "nothing", want: [][]string{nil, nil}},
 		{name: "a pod off from all", faults: []Fault{{Verb: Cut, Of: a}}, want: [][]string{{
 			"100: iif lo to 10.244.1.2/32 table 100",
-			"200: from 10.244.1.2/32 drop",
-			"200: to 10.244.1.2/32 drop",
+			"201: from 10.244.1.2/32 drop",
+			"202: to 10.244.1.2/32 drop",
 		}, nil}},
 		{name: "a node off from all", faults: []Fault{{Verb: Cut, Of: second}}, want: [][]string{nil, nil}, parted: []bool{false, true}},
 		{name: "two pods of a node", faults: []Fault{{Verb: Cut, Of: a, From: &b}}, want: [][]string{{
@@ -98,8 +98,8 @@ func TestPlans(t *testing.T) {
 		{name: "a node and the API server", faults: []Fault{{Verb: Cut, Of: first, From: server()}}, want: [][]string{{
 			"100: iif lo to 10.96.0.1/32 table 100",
 			"200: from 10.244.1.0/24 to 10.96.0.1/32 drop",
-			"200: from 10.96.0.1/32 drop",
-			"200: from 10.245.0.1/32 to 10.245.0.11/32 port 10250 drop",
+			"201: from 10.96.0.1/32 drop",
+			"203: from 10.245.0.1/32 to 10.245.0.11/32 port 10250 drop",
 		}, nil}},
 		{name: "a slow pod", faults: []Fault{{Verb: Slow, Of: far, Delay: 1}, {Verb: Lose, Of: far, Share: 0.5}}, want: [][]string{nil, {
 			"300: iif xinhari-queue skip",

@@ -105,6 +105,9 @@ func TestDeployment(t *testing.T) {
 	if err != nil || !strings.Contains(out, "starting a b") || !strings.Contains(out, "complaint") {
 		t.Errorf("kubectl logs: %v: %s", err, out)
 	}
+	if out, err := c.kubectl("logs", "--previous", first.Name); err == nil || !strings.Contains(out, "previous terminated container") {
+		t.Errorf("kubectl logs --previous of a container that was not restarted: %v: %s", err, out)
+	}
 	out, err = c.kubectl("exec", first.Name, "--", "sh", "-c", "cat /settings/color; exit 7")
 	if !strings.Contains(out, "blue") || !strings.Contains(out, "exit code 7") {
 		t.Errorf("kubectl exec: %v: %s", err, out)

@@ -314,7 +314,7 @@ func TestPods(t *testing.T) {
 				t.Fatal(err)
 			}
 			res.Body.Close()
-			want := map[string]int{"scheduler": http.StatusForbidden, "kubelet": http.StatusNotFound}[user]
+			want := map[string]int{"scheduler": http.StatusForbidden, "kubelet": http.StatusBadRequest}[user]
 			if res.StatusCode != want {
 				t.Errorf("%s: %s", user, res.Status)
 			}

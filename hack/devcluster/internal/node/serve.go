@@ -22,14 +22,16 @@ func (a *Agent) Log(namespace, name, container string, previous bool) (*logs.Log
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	kept := w.logs[container]
-	log, which := kept.current, "current"
 	if previous {
-		log, which = kept.previous, "previous"
+		if kept.previous == nil {
+			return nil, fmt.Errorf("previous terminated container %q in pod %q not found", container, name)
+		}
+		return kept.previous, nil
 	}
-	if log == nil {
-		return nil, fmt.Errorf("container %q of pod %s/%s has no %s log", container, namespace, name, which)
+	if kept.current == nil {
+		return nil, fmt.Errorf("container %q of pod %s/%s has no log yet", container, namespace, name)
 	}
-	return log, nil
+	return kept.current, nil
 }
 
 // Container returns a running container.

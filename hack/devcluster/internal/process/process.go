@@ -32,7 +32,7 @@ const (
 	stop
 	kill
 	pause
-	restart // if it runs
+	restart // if it runs, and is not paused
 )
 
 type request struct {
@@ -79,7 +79,8 @@ func (s *Supervised) Kill(ctx context.Context) error { return s.ask(ctx, kill) }
 // Pause freezes the process until Start.
 func (s *Supervised) Pause(ctx context.Context) error { return s.ask(ctx, pause) }
 
-// Restart ends a process that runs, which is then started again.
+// Restart ends a process that runs, which is then started again. One that is
+// paused stays as it is.
 func (s *Supervised) Restart(ctx context.Context) error { return s.ask(ctx, restart) }
 
 // ask does one verb and waits until it is done.
@@ -102,6 +103,7 @@ func (s *Supervised) ask(ctx context.Context, v verb) error {
 func (s *Supervised) Run(ctx context.Context) {
 	var (
 		wanted = true
+		paused bool
 		proc   *child
 		retry  <-chan time.Time
 	)
@@ -128,26 +130,26 @@ func (s *Supervised) Run(ctx context.Context) {
 		case <-retry:
 			retry = nil
 		case err := <-exited:
-			proc, retry = nil, time.After(restartDelay)
+			proc, paused, retry = nil, false, time.After(restartDelay)
 			s.o.Ended(s.o.Name, err)
 		case r := <-s.requests:
 			switch r.verb {
 			case start:
-				wanted = true
+				wanted, paused = true, false
 				if proc != nil {
 					proc.Signal(unix.SIGCONT)
 				}
 				retry = nil
 				r.done <- nil
 			case stop:
-				wanted, retry = false, nil
+				wanted, paused, retry = false, false, nil
 				if proc != nil {
 					proc.stop()
 					proc = nil
 				}
 				r.done <- nil
 			case kill:
-				wanted, retry = false, nil
+				wanted, paused, retry = false, false, nil
 				if proc != nil {
 					proc.Kill()
 					<-proc.exited
@@ -155,7 +157,7 @@ func (s *Supervised) Run(ctx context.Context) {
 				}
 				r.done <- nil
 			case restart:
-				if proc != nil {
+				if proc != nil && !paused {
 					proc.stop()
 					proc = nil
 				}
@@ -165,6 +167,7 @@ func (s *Supervised) Run(ctx context.Context) {
 					r.done <- fmt.Errorf("%s does not run: start it first", s.o.Name)
 					continue
 				}
+				paused = true
 				proc.Signal(unix.SIGSTOP)
 				r.done <- nil
 			}

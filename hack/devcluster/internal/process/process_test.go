@@ -124,6 +124,13 @@ func TestPauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	become(true)
+	if err := c.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !alive(pid) {
+		t.Fatal("a restart, which is for those that run, ended a paused program")
+	}
+	become(true)
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func makeRoot(s spec) error {
 	if err := mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return err
 	}
-	if err := makeDir(s); err != nil {
+	if err := makeDir(s, old); err != nil {
 		return err
 	}
 	if err := unix.Unmount(old, unix.MNT_DETACH); err != nil {
@@ -86,8 +86,10 @@ func bindFolders(old string) error {
 	return nil
 }
 
-// makeDir fills Dir: the binary, the folder of logs, the resolver's configuration.
-func makeDir(s spec) error {
+// makeDir fills Dir: the binary, the folder of logs, the resolver's
+// configuration. What is the host's is taken from old, since the Dir of a
+// sandbox around this one is hidden in the new root.
+func makeDir(s spec, old string) error {
 	for _, d := range []string{Dir, filepath.Dir(Executable), Logs} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return err
@@ -96,11 +98,11 @@ func makeDir(s spec) error {
 	if err := os.WriteFile(Executable, nil, 0o755); err != nil {
 		return err
 	}
-	if err := mount(s.Executable, Executable, "", unix.MS_BIND, ""); err != nil {
+	if err := mount(filepath.Join(old, s.Executable), Executable, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
 	if s.Logs != "" {
-		if err := mount(s.Logs, Logs, "", unix.MS_BIND, ""); err != nil {
+		if err := mount(filepath.Join(old, s.Logs), Logs, "", unix.MS_BIND, ""); err != nil {
 			return err
 		}
 	}

@@ -124,7 +124,8 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	}
 	kept, err := s.pods.Log(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"), previous)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
+		// The API server passes the words of this status on, and of 404 only the number.
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain")
