@@ -66,8 +66,9 @@ func restarts() []claim {
 			s.event("loop", "BackOff")
 			began := c.LastTerminationState.Terminated.FinishedAt
 			now = s.until("loop", func(p *corev1.Pod) error {
-				if c := container(p, "main"); c.RestartCount != 2 || c.LastTerminationState.Terminated == nil {
-					return fmt.Errorf("%d restarts", c.RestartCount)
+				c := container(p, "main")
+				if c.RestartCount != 2 || c.State.Waiting != nil && c.State.Waiting.Reason == "ContainerCreating" {
+					return fmt.Errorf("%d restarts, waiting: %v", c.RestartCount, c.State.Waiting)
 				}
 				return nil
 			})

@@ -264,8 +264,9 @@ func (c *containerRun) started(running *runtime.Container, attach *console.Conso
 	c.update(func(s *corev1.ContainerStatus) {
 		if s.State.Terminated != nil {
 			s.LastTerminationState = s.State
-			s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}
 		}
+		// Until its postStart hook is done; it does not wait for the back-off's end any more.
+		s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}
 		s.RestartCount = c.restarts
 		s.ContainerID = id
 		s.ImageID = c.spec.Image
