@@ -106,7 +106,7 @@ func hooks() []claim {
 			p := notebook(pod("hook", shell("main", "until test -f /notes/go; do sleep 0.1; done; rm /notes/go"), shell("other", ":"+onward)))
 			p.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: lifecycleExec("touch /notes/hook")}
 			s.start(p)
-			s.must(s.tryIn("hook", "main", "touch", "/notes/go"))
+			s.must(s.tryIn("hook", "other", "touch", "/notes/go"))
 			s.until("hook", restarted)
 			if err := s.tryIn("hook", "other", "test", "-f", "/notes/hook"); err == nil {
 				s.Error("the hook ran")
