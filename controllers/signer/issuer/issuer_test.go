@@ -151,7 +151,7 @@ func TestUnusable(t *testing.T) {
 	stranger := certify(t, "stranger", key(t), nil, nil)
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		t.Skip("this Go makes no weak keys")
+		t.Fatal(err)
 	}
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	if err != nil {

@@ -36,32 +36,29 @@ func (a *Agent) Log(namespace, name, container string, previous bool) (*logs.Log
 
 // Container returns a running container.
 func (a *Agent) Container(namespace, name, container string) (*runtime.Container, error) {
-	w, ok := a.worker(namespace, name)
-	if !ok {
-		return nil, fmt.Errorf("pod %s/%s is not here", namespace, name)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	running, ok := w.containers[container]
-	if !ok {
-		return nil, notRunning(container)
-	}
-	return running.Container, nil
+	running, err := a.runs(namespace, name, container)
+	return running.Container, err
 }
 
 // Console returns where to attach to a running container.
 func (a *Agent) Console(namespace, name, container string) (*console.Console, error) {
+	running, err := a.runs(namespace, name, container)
+	return running.console, err
+}
+
+// runs returns a container that runs now.
+func (a *Agent) runs(namespace, name, container string) (runningContainer, error) {
 	w, ok := a.worker(namespace, name)
 	if !ok {
-		return nil, fmt.Errorf("pod %s/%s is not here", namespace, name)
+		return runningContainer{}, fmt.Errorf("pod %s/%s is not here", namespace, name)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	running, ok := w.containers[container]
 	if !ok {
-		return nil, notRunning(container)
+		return runningContainer{}, notRunning(container)
 	}
-	return running.console, nil
+	return running, nil
 }
 
 // Dial connects to a port of the pod's loopback address.
