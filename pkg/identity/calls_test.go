@@ -32,7 +32,7 @@ type caller struct {
 // serve starts a server of the service inventory that says who calls.
 func serve(t *testing.T, own identity.Transport) netip.AddrPort {
 	t.Helper()
-	server, err := rpc.NewServer(rpc.ServerOptions{Transport: own})
+	server, err := rpc.NewServer(rpc.ServerOptions{Transport: own, Anonymous: func() bool { return true }})
 	if err != nil {
 		t.Fatal(err)
 	}

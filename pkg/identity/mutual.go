@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"time"
 
@@ -23,9 +24,13 @@ type MutualTLSOptions struct {
 // certificate as anonymous peers; see [ServerConfig] and [ClientConfig] for
 // what is demanded of the others. There is no way back to plaintext.
 func MutualTLS(current func() Credentials, o MutualTLSOptions) Transport {
+	now := o.Now
+	if now == nil {
+		now = time.Now
+	}
 	return &mutualTLS{
 		current: current,
-		now:     o.Now,
+		now:     now,
 		server: ServerConfig(current, ServerOptions{
 			NextProtos: []string{ProtocolGRPC, protocolHTTP2, protocolHTTP1},
 			Now:        o.Now,
@@ -53,21 +58,44 @@ func (t *mutualTLS) Accept(ctx context.Context, conn net.Conn) (Accepted, error)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return Accepted{}, err
 	}
-	state := secured.ConnectionState()
-	info, err := infoOf(&state)
+	info, err := t.info(secured)
 	if err != nil {
 		return Accepted{}, err
 	}
-	return Accepted{Conn: secured, Protocol: state.NegotiatedProtocol, AuthInfo: info}, nil
+	return Accepted{Conn: secured, Protocol: secured.ConnectionState().NegotiatedProtocol, AuthInfo: info}, nil
 }
 
-func infoOf(state *tls.ConnectionState) (TLSInfo, error) {
-	p, err := PeerOfTLS(state)
+// info tells what the handshake of conn proved.
+func (t *mutualTLS) info(conn *tls.Conn) (TLSInfo, error) {
+	state := conn.ConnectionState()
+	p, err := PeerOfTLS(&state)
 	if err != nil {
 		return TLSInfo{}, err
 	}
-	return TLSInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}, Peer: p}, nil
+	now := t.now().Round(0)
+	ends := t.current().NotAfter()
+	if !p.Anonymous && p.NotAfter.Before(ends) {
+		ends = p.NotAfter
+	}
+	return TLSInfo{
+		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+		Peer:           p,
+		Conn:           conn,
+		ReplaceBy:      replaceBy(now, ends),
+	}, nil
 }
+
+// replaceBy returns when a connection that is made now, with certificates of
+// which the first ends at the given time, is to be replaced: when half of what
+// is left has passed, so that calls in flight then have the other half.
+// Connections that were made together are replaced apart from each other.
+func replaceBy(now, ends time.Time) time.Time {
+	half := ends.Sub(now) / 2
+	return now.Add(max(half-time.Duration(rand.Float64()*replaceSpread*float64(half)), 0))
+}
+
+// replaceSpread is the part of a connection's life by which chance shortens it.
+const replaceSpread = 0.1
 
 // mutualCredentials make connections to one service.
 type mutualCredentials struct {
@@ -89,11 +117,10 @@ func (c *mutualCredentials) ClientHandshake(ctx context.Context, _ string, conn 
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, nil, nameServers(err, c.serverName)
 	}
-	state := secured.ConnectionState()
-	if p := state.NegotiatedProtocol; p != ProtocolGRPC && p != protocolHTTP2 {
+	if p := secured.ConnectionState().NegotiatedProtocol; p != ProtocolGRPC && p != protocolHTTP2 {
 		return nil, nil, fmt.Errorf("identity: the server of %s does not speak gRPC (ALPN %q)", c.serverName, p)
 	}
-	info, err := infoOf(&state)
+	info, err := c.transport.info(secured)
 	if err != nil {
 		return nil, nil, err
 	}

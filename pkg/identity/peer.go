@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -53,6 +54,15 @@ type TLSInfo struct {
 
 	// Peer is who the other side is.
 	Peer Peer
+
+	// Conn is the connection, whose Close ends the session.
+	Conn net.Conn
+
+	// ReplaceBy is when a new connection should take the place of this one,
+	// so that no certificate ends, and no root is retired, under a connection
+	// that is in use: after half of what was left of the shorter of both
+	// certificates' lives, at the latest.
+	ReplaceBy time.Time
 }
 
 // AuthType implements credentials.AuthInfo.

@@ -24,43 +24,20 @@ type plaintext struct{}
 func (plaintext) Client(_, _ string) credentials.TransportCredentials { return plaintextCredentials{} }
 
 func (plaintext) Accept(ctx context.Context, conn net.Conn) (Accepted, error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetReadDeadline(deadline); err != nil {
-			return Accepted{}, err
-		}
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-
 	var first [len(preamble)]byte
-	if _, err := io.ReadFull(conn, first[:1]); err != nil {
+	if err := readFull(ctx, conn, first[:1]); err != nil {
 		return Accepted{}, err
 	}
 	if first[0] != preamble[0] {
-		if err := clearDeadline(stop, conn); err != nil {
-			return Accepted{}, err
-		}
 		return Accepted{Conn: &prefixedConn{Conn: conn, prefix: first[:1]}, AuthInfo: PlaintextInfo{}}, nil
 	}
-	if _, err := io.ReadFull(conn, first[1:]); err != nil {
+	if err := readFull(ctx, conn, first[1:]); err != nil {
 		return Accepted{}, err
 	}
 	if string(first[:]) != preamble {
 		return Accepted{}, errors.New("identity: the peer speaks neither HTTP nor this protocol")
 	}
-	if err := clearDeadline(stop, conn); err != nil {
-		return Accepted{}, err
-	}
 	return Accepted{Conn: conn, Protocol: ProtocolGRPC, AuthInfo: PlaintextInfo{}}, nil
-}
-
-// clearDeadline removes the handshake's deadline, unless the handshake's
-// context ended first.
-func clearDeadline(stop func() bool, conn net.Conn) error {
-	if !stop() {
-		return context.Canceled
-	}
-	return conn.SetReadDeadline(time.Time{})
 }
 
 // PlaintextInfo tells of a peer that nothing is known of.
@@ -114,3 +91,6 @@ func (c *prefixedConn) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
+
+// NetConn returns the connection beneath.
+func (c *prefixedConn) NetConn() net.Conn { return c.Conn }

@@ -19,7 +19,8 @@ import (
 // a bounded number of handshakes until its deadline, and nobody else up.
 type acceptor struct {
 	transport identity.Transport
-	loopback  bool // peers on other machines are turned away
+	loopback  bool // anonymous peers on other machines are turned away
+	now       func() time.Time
 	timeout   time.Duration
 	slots     chan struct{} // one for each handshake under way
 	native    *handoff      // connections of our own clients
@@ -59,15 +60,9 @@ func (a *acceptor) run(ctx context.Context, lis net.Listener) error {
 			continue
 		}
 		delay = 0
-		if a.loopback && !isLoopback(conn.RemoteAddr()) {
-			a.logger.Warn("a peer on another machine was turned away: without TLS only this machine is served", "peer", conn.RemoteAddr().String())
-			_ = conn.Close()
-			<-a.slots
-			continue
-		}
 		handshakes.Go(func() {
 			defer func() { <-a.slots }()
-			a.handshake(ctx, conn)
+			a.handshake(ctx, &link{Conn: conn})
 		})
 	}
 }
@@ -85,7 +80,7 @@ func isLoopback(addr net.Addr) bool {
 	return err == nil && peer.Addr().Unmap().IsLoopback()
 }
 
-func (a *acceptor) handshake(ctx context.Context, conn net.Conn) {
+func (a *acceptor) handshake(ctx context.Context, conn *link) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	accepted, err := a.transport.Accept(ctx, conn)
@@ -94,6 +89,12 @@ func (a *acceptor) handshake(ctx context.Context, conn net.Conn) {
 		_ = conn.Close()
 		return
 	}
+	if p, ok := identity.PeerOf(accepted.AuthInfo); a.loopback && ok && p.Anonymous && !isLoopback(conn.RemoteAddr()) {
+		a.logger.Warn("a peer on another machine was turned away: without a certificate only this machine is served", "peer", conn.RemoteAddr().String())
+		_ = conn.Close()
+		return
+	}
+	conn.established(accepted.AuthInfo, a.now())
 	to := a.foreign
 	if accepted.Protocol == identity.ProtocolGRPC {
 		to = a.native

@@ -36,7 +36,7 @@ func benchServers(b *testing.B) (bare, own netip.AddrPort) {
 	go func() { _ = g.Serve(bareLis) }()
 	b.Cleanup(g.Stop)
 
-	s, err := rpc.NewServer(rpc.ServerOptions{})
+	s, err := rpc.NewServer(rpc.ServerOptions{Anonymous: everyone})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -37,13 +37,16 @@ type ConnOptions struct {
 	// Traffic says how to call until SetTraffic says otherwise.
 	Traffic Traffic
 
-	// Dial makes a connection to an address, host:port; nil is TCP.
+	// Dial makes a connection to an address, host:port; nil is DialTCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 
 	// GRPC are options for grpc-go, such as interceptors. Options that choose
 	// codecs, credentials, resolvers or the service config are this package's
 	// own and must not be among them.
 	GRPC []grpc.DialOption
+
+	// Now is the wall clock that certificates are held against; nil is time.Now.
+	Now func() time.Time
 
 	// Logger takes what has no caller to be told; nil is silent.
 	Logger *slog.Logger
@@ -102,7 +105,10 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		o.Transport = identity.Plaintext()
 	}
 	if o.Dial == nil {
-		o.Dial = dialTCP
+		o.Dial = DialTCP
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -111,7 +117,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	c.timeout.Store(int64(o.Traffic.Timeout))
 	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Clone(o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
-		grpc.WithTransportCredentials(o.Transport.Client(service.Namespace, service.Name)),
+		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithIdleTimeout(0), // discovery is watched for as long as the Conn is open

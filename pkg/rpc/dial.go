@@ -17,8 +17,9 @@ const (
 	dialTimeout = 3 * time.Second
 )
 
-// dialTCP connects to address over TCP.
-func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+// DialTCP connects to address over TCP, as connections to services want it:
+// a peer that vanishes is noticed soon.
+func DialTCP(ctx context.Context, address string) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialTimeout, Control: controlSocket}
 	return d.DialContext(ctx, "tcp", address)
 }

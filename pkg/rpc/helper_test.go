@@ -62,9 +62,14 @@ func (s *testServer) FullDuplexCall(stream testgrpc.TestService_FullDuplexCallSe
 	}
 }
 
+func everyone() bool { return true }
+
 // newServer starts a server; change may register more and block calls.
 func newServer(t *testing.T, o rpc.ServerOptions, change func(*testServer)) *testServer {
 	t.Helper()
+	if o.Transport == nil && !o.LoopbackOnly {
+		o.Anonymous = everyone
+	}
 	server, err := rpc.NewServer(o)
 	if err != nil {
 		t.Fatal(err)

@@ -28,10 +28,11 @@ func (s *Server) newHTTPServer() *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	var handler http.Handler = http.HandlerFunc(s.serveHTTP)
 	if s.options.LoopbackOnly {
-		handler = loopbackOnly(handler)
+		handler = anonymousLoopback(handler)
 	}
 	return &http.Server{
-		Handler:           handler,
+		Handler:           s.admission.replacing(handler),
+		ConnContext:       connContext,
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,

@@ -8,23 +8,38 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/xinhari/xinhari/pkg/identity"
 )
 
-// A server without TLS on a laptop must be open to curl and grpcurl of the
-// same machine and to nothing else: above all to no web page that the user's
+// A server on a laptop must be open, without a certificate, to curl and
+// grpcurl of the same machine and to nothing else: above all to no web page that the user's
 // browser shows. A page can make a browser send requests to 127.0.0.1 (cross
 // site), or point a name of its own at it (DNS rebinding). Each check below
 // stops one of these ways; a request passes when all agree.
 
-// loopbackOnly wraps next with the checks.
-func loopbackOnly(next http.Handler) http.Handler {
+// anonymousLoopback wraps next with the checks, for requests that no
+// certificate vouches for.
+func anonymousLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if why := foreignRequest(r); why != "" {
-			writeError(w, http.StatusForbidden, codes.PermissionDenied, why)
-			return
+		if !identified(r) {
+			if why := foreignRequest(r); why != "" {
+				writeError(w, http.StatusForbidden, codes.PermissionDenied, why)
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// identified reports whether the request's connection proved who made it.
+func identified(r *http.Request) bool {
+	l, ok := r.Context().Value(linkKey{}).(*link)
+	if !ok {
+		return false
+	}
+	p, ok := identity.PeerOf(l.info)
+	return ok && !p.Anonymous
 }
 
 // forwarded returns a header that only proxies set, if h has one: what comes
@@ -45,7 +60,7 @@ func forwarded(h http.Header) string {
 // this machine; "" if nothing speaks against it.
 func foreignRequest(r *http.Request) string {
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !peer.Addr().Unmap().IsLoopback() {
-		return "without TLS only this machine is served"
+		return "without a certificate only this machine is served"
 	}
 	if !localHost(r.Host) {
 		return "the Host header names another machine: use localhost or 127.0.0.1"

@@ -76,24 +76,33 @@ func splitMethod(name string) (service, method string, err error) {
 	return service, method, nil
 }
 
-// wrapService returns desc with every message put into an envelope.
-func (t codecs) wrapService(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+// admit decides on a call before anything of it is read, and returns the
+// context for its handler.
+type admit func(context.Context) (context.Context, error)
+
+// wrapService returns desc with every call admitted first, and every message
+// put into an envelope.
+func (t codecs) wrapService(desc grpc.ServiceDesc, admit admit) *grpc.ServiceDesc {
 	methods := make([]grpc.MethodDesc, len(desc.Methods))
 	for i, m := range desc.Methods {
-		methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: t.wrapUnary(m.Handler)}
+		methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: t.wrapUnary(m.Handler, admit)}
 	}
 	streams := make([]grpc.StreamDesc, len(desc.Streams))
 	for i, s := range desc.Streams {
 		streams[i] = s
-		streams[i].Handler = t.wrapStream(s.Handler)
+		streams[i].Handler = t.wrapStream(s.Handler, admit)
 	}
 	desc.Methods, desc.Streams = methods, streams
 	return &desc
 }
 
 // wrapUnary costs a call no allocation: what it needs is in the envelope.
-func (t codecs) wrapUnary(next grpc.MethodHandler) grpc.MethodHandler {
+func (t codecs) wrapUnary(next grpc.MethodHandler, admit admit) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		ctx, err := admit(ctx)
+		if err != nil {
+			return nil, err
+		}
 		codec, err := t.lookup(contentSubtype(ctx))
 		if err != nil {
 			return nil, err
@@ -110,13 +119,17 @@ func (t codecs) wrapUnary(next grpc.MethodHandler) grpc.MethodHandler {
 	}
 }
 
-func (t codecs) wrapStream(next grpc.StreamHandler) grpc.StreamHandler {
+func (t codecs) wrapStream(next grpc.StreamHandler, admit admit) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) error {
+		ctx, err := admit(stream.Context())
+		if err != nil {
+			return err
+		}
 		codec, err := t.lookup(contentSubtype(stream.Context()))
 		if err != nil {
 			return err
 		}
-		return next(srv, &serverStream{ServerStream: stream, send: envelope{codec: codec}, recv: envelope{codec: codec}})
+		return next(srv, &serverStream{ServerStream: stream, ctx: ctx, send: envelope{codec: codec}, recv: envelope{codec: codec}})
 	}
 }
 
@@ -124,8 +137,11 @@ func (t codecs) wrapStream(next grpc.StreamHandler) grpc.StreamHandler {
 // one sender and one receiver at a time, so there is never a second user.
 type serverStream struct {
 	grpc.ServerStream
+	ctx        context.Context
 	send, recv envelope
 }
+
+func (s *serverStream) Context() context.Context { return s.ctx }
 
 func (s *serverStream) SendMsg(m any) error {
 	s.send.message = m

@@ -27,10 +27,17 @@ type ServerOptions struct {
 	// be among them.
 	GRPC []grpc.ServerOption
 
-	// LoopbackOnly turns away peers on other machines, and HTTP requests that
-	// a web page could have made or that came through a proxy: for servers
-	// without TLS on a laptop.
+	// Anonymous reports whether callers that showed no certificate are served;
+	// it is asked at each of their calls. nil: none is.
+	Anonymous func() bool
+
+	// LoopbackOnly serves anonymous callers of this machine, and turns away
+	// those of others and, of their HTTP requests, what a web page could have
+	// made or what came through a proxy: for servers on a laptop.
 	LoopbackOnly bool
+
+	// Now is the wall clock that certificates are held against; nil is time.Now.
+	Now func() time.Time
 
 	// MaxHandshakes bounds how many handshakes are under way at once; more
 	// connections wait to be accepted. 0 is 256.
@@ -56,9 +63,10 @@ const (
 // Server serves RPCs on one port. Make it with NewServer, register services,
 // then Serve.
 type Server struct {
-	options ServerOptions
-	codecs  codecs
-	logger  *slog.Logger
+	options   ServerOptions
+	codecs    codecs
+	admission admission
+	logger    *slog.Logger
 
 	mu       sync.Mutex
 	registry registry
@@ -109,8 +117,20 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{options: o, codecs: table, logger: o.Logger, done: make(chan struct{})}
-	options := append([]grpc.ServerOption{grpc.ForceServerCodecV2(envelopeCodec{})}, o.GRPC...)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{
+		options:   o,
+		codecs:    table,
+		admission: admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now},
+		logger:    o.Logger,
+		done:      make(chan struct{}),
+	}
+	options := append([]grpc.ServerOption{
+		grpc.ForceServerCodecV2(envelopeCodec{}),
+		grpc.UnknownServiceHandler(s.admission.unknown),
+	}, o.GRPC...)
 	s.foreign = grpc.NewServer(options...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
 	s.http = s.newHTTPServer()
@@ -180,7 +200,7 @@ func (s *Server) seal() error {
 	s.sealed = true
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.codecs.wrapService(r.desc)
+		desc := s.codecs.wrapService(r.desc, s.admission.admit)
 		s.native.RegisterService(desc, r.impl)
 		s.foreign.RegisterService(desc, r.impl)
 	}
@@ -214,6 +234,7 @@ func (s *Server) Serve(lis net.Listener) error {
 	a := &acceptor{
 		transport: s.options.Transport,
 		loopback:  s.options.LoopbackOnly,
+		now:       s.options.Now,
 		timeout:   s.options.HandshakeTimeout,
 		slots:     make(chan struct{}, s.options.MaxHandshakes),
 		native:    native,

@@ -275,7 +275,7 @@ func TestRegistrationMistakesAreErrors(t *testing.T) {
 		}, "before the server starts"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, err := rpc.NewServer(rpc.ServerOptions{})
+			s, err := rpc.NewServer(rpc.ServerOptions{Anonymous: everyone})
 			if err != nil {
 				t.Fatal(err)
 			}

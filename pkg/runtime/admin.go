@@ -12,14 +12,15 @@ import (
 )
 
 // admin serves the probes, by plain HTTP: the kubelet cannot do mutual TLS.
-// It tells whether the process lives and is ready, and nothing else.
+// It tells whether the process lives and is ready, and nothing else. Without a
+// certificate that lasts it is not ready, whatever it was before.
 type admin struct {
 	ready   atomic.Bool
 	server  *http.Server
 	serving sync.WaitGroup
 }
 
-func startAdmin(ctx context.Context, address string) (*admin, error) {
+func startAdmin(ctx context.Context, address string, valid func() bool) (*admin, error) {
 	var lc net.ListenConfig
 	lis, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -30,7 +31,7 @@ func startAdmin(ctx context.Context, address string) (*admin, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !a.ready.Load() {
+		if !a.ready.Load() || !valid() {
 			say(w, http.StatusServiceUnavailable, "not ready")
 			return
 		}

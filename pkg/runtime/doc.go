@@ -7,6 +7,9 @@
 // through the API; see [Profile]. There are no globals: a process and a test
 // can have as many Services as they like.
 //
-// Connections are plaintext for now, and peers anonymous: in a cluster whoever
-// reaches the port may call. On a laptop only the same machine does.
+// Connections are mutual TLS with the identity of the service's account, and
+// handlers learn who calls from identity.PeerFromContext. In a cluster a caller
+// without a certificate is refused, unless the Service's spec.identity.mode is
+// Permissive; on a laptop it is served, as nobody, when it is on the same
+// machine: curl and grpcurl need no set-up.
 package runtime

@@ -20,6 +20,7 @@ import (
 
 	"github.com/xinhari/xinhari/pkg/catalog"
 	"github.com/xinhari/xinhari/pkg/discovery"
+	"github.com/xinhari/xinhari/pkg/identity/localsource"
 	"github.com/xinhari/xinhari/pkg/rpc"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 	"github.com/xinhari/xinhari/pkg/runtime/runtimetest"
@@ -419,8 +420,13 @@ func TestProbesAndTheOrderOfTheStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := make(scripted)
+	certificate, err := localsource.New("orders", localsource.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := newService(t, "orders", xinhari.Options{
-		Profile: xinhari.Kubernetes, Address: "127.0.0.1:0", AdminAddress: admin, DrainTimeout: time.Minute,
+		Identity: certificate,
+		Profile:  xinhari.Kubernetes, Address: "127.0.0.1:0", AdminAddress: admin, DrainTimeout: time.Minute,
 		Discovery: discovery.New(script, discovery.Options{}), Catalog: catalog.New(nothing{}),
 	})
 	greet(t, s, echo)

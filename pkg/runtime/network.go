@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+
+	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
 // tcp is the ordinary network.
@@ -14,15 +16,8 @@ func (tcp) Listen(ctx context.Context, address string) (net.Listener, error) {
 	return lc.Listen(ctx, "tcp", address)
 }
 
-// Dial is left to pkg/rpc, which sets the sockets up for it.
-func (tcp) Dial(context.Context, string) (net.Conn, error) { return nil, net.ErrClosed }
-
-// dialer returns the network's Dial, or nil for pkg/rpc's own.
-func dialer(n Network) func(context.Context, string) (net.Conn, error) {
-	if _, ok := n.(tcp); ok {
-		return nil
-	}
-	return n.Dial
+func (tcp) Dial(ctx context.Context, address string) (net.Conn, error) {
+	return rpc.DialTCP(ctx, address)
 }
 
 // addrPort returns the address that a listener listens on.

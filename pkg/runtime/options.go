@@ -54,7 +54,14 @@ type Options struct {
 	// Kubernetes.
 	Catalog *catalog.Catalog
 
-	// Transport secures connections; nil is identity.Plaintext.
+	// Identity is where the service's certificate comes from; nil is the
+	// profile's: the operator, or this user's local CA. The Service runs it,
+	// and no two share one.
+	Identity *identity.Source
+
+	// Transport, if not nil, takes the place of mutual TLS by Identity, and
+	// callers that it does not identify are served as anonymous ones:
+	// identity.Plaintext is for where something else secures connections.
 	Transport identity.Transport
 
 	// Network makes listeners and connections; nil is TCP.
@@ -132,7 +139,7 @@ func decide(name string, o Options, getenv func(string) string) (settings, error
 	if o.Manifests != "" && profile == Kubernetes {
 		return settings{}, errors.New("xinhari: a folder of manifests (XINHARI_MANIFESTS) is for the local profile: in a cluster apply them with kubectl")
 	}
-	if profile == Test && o.Discovery == nil {
+	if profile == Test && (o.Discovery == nil || o.Identity == nil && o.Transport == nil) {
 		return settings{}, errors.New("xinhari: the test profile needs a network of its own: make the Service with runtimetest.New(t).Service(...)")
 	}
 	if o.DrainTimeout < 0 || o.ShutdownTimeout < 0 {
@@ -143,9 +150,6 @@ func decide(name string, o Options, getenv func(string) string) (settings, error
 	}
 	if o.ShutdownTimeout == 0 {
 		o.ShutdownTimeout = defaultShutdownTimeout
-	}
-	if o.Transport == nil {
-		o.Transport = identity.Plaintext()
 	}
 	if o.Network == nil {
 		o.Network = tcp{}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/discovery/memorydiscovery"
+	"github.com/xinhari/xinhari/pkg/identity"
 )
 
 // environment returns a getenv of "NAME=value" pairs.
@@ -28,17 +29,17 @@ func environment(pairs ...string) func(string) string {
 func TestDecide(t *testing.T) {
 	// decided is what the table looks at.
 	type decided struct {
-		Profile                             Profile
-		Why                                 string
-		Service                             string
-		Address, AdminAddress, Manifests    string
-		DrainTimeout, ShutdownTimeout       time.Duration
-		HasLogger, HasTransport, HasNetwork bool
+		Profile                          Profile
+		Why                              string
+		Service                          string
+		Address, AdminAddress, Manifests string
+		DrainTimeout, ShutdownTimeout    time.Duration
+		HasLogger, HasNetwork            bool
 	}
 	local := decided{
 		Profile: Local, Why: "neither XINHARI_PROFILE nor KUBERNETES_SERVICE_HOST is set", Service: "orders.default",
 		Address: "127.0.0.1:0", AdminAddress: "off", DrainTimeout: 5 * time.Second, ShutdownTimeout: 25 * time.Second,
-		HasLogger: true, HasTransport: true, HasNetwork: true,
+		HasLogger: true, HasNetwork: true,
 	}
 	with := func(change func(*decided)) decided {
 		d := local
@@ -79,7 +80,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:    "a test",
-			options: Options{Profile: Test, Discovery: memorydiscovery.New(discovery.Options{})},
+			options: Options{Profile: Test, Discovery: memorydiscovery.New(discovery.Options{}), Transport: identity.Plaintext()},
 			want:    with(func(d *decided) { d.Profile, d.Why = Test, "Options.Profile is test" }),
 		},
 	} {
@@ -90,7 +91,7 @@ func TestDecide(t *testing.T) {
 			}
 			got := decided{
 				s.Profile, s.why, s.service.String(), s.Address, s.AdminAddress, s.Manifests, s.DrainTimeout, s.ShutdownTimeout,
-				s.Logger != nil, s.Transport != nil, s.Network != nil,
+				s.Logger != nil, s.Network != nil,
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/pkg/discovery"
+	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
@@ -32,6 +33,7 @@ import (
 type Service struct {
 	settings settings
 	logger   *slog.Logger
+	proof    *proof
 	server   *rpc.Server
 	health   *health.Server
 	sources  *sources
@@ -69,8 +71,17 @@ func New(name string, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	src, err := openSources(s)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newProof(s, src)
+	if err != nil {
+		return nil, err
+	}
 	server, err := rpc.NewServer(rpc.ServerOptions{
-		Transport:    s.Transport,
+		Transport:    p.transport,
+		Anonymous:    p.anonymous,
 		Codecs:       s.Codecs,
 		GRPC:         s.ServerOptions,
 		LoopbackOnly: s.Profile == Local,
@@ -79,13 +90,10 @@ func New(name string, o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("xinhari: %w", err)
 	}
-	src, err := openSources(s)
-	if err != nil {
-		return nil, err
-	}
 	service := &Service{
 		settings: s,
 		logger:   s.Logger.With("service", s.service.String()),
+		proof:    p,
 		server:   server,
 		health:   health.NewServer(),
 		sources:  src,
@@ -118,6 +126,11 @@ func (s *Service) RegisterMethod(service string, m grpc.MethodDesc) error {
 	return s.server.RegisterMethod(service, m)
 }
 
+// Identity returns the source of the service's certificate, for servers and
+// clients that are not this package's: see identity.ServerConfig and
+// identity.Dialer. It is nil where Options.Transport took its place.
+func (s *Service) Identity() *identity.Source { return s.proof.source }
+
 // Discovery returns where the service looks for others.
 func (s *Service) Discovery() *discovery.Discovery { return s.sources.discovery }
 
@@ -138,7 +151,8 @@ func (s *Service) Conn(name string) grpc.ClientConnInterface {
 	if s.state == stateClosed {
 		return failedConn{status.Error(codes.Canceled, ErrClosed.Error())}
 	}
-	c, err := s.sources.connect(callee, s.settings)
+	s.proof.run()
+	c, err := s.sources.connect(callee, s.proof, s.settings)
 	if err != nil {
 		return failedConn{status.Error(codes.Internal, err.Error())}
 	}
@@ -206,11 +220,15 @@ func (s *Service) start(ctx context.Context) error {
 		return err
 	}
 	if s.settings.AdminAddress != off {
-		a, err := startAdmin(ctx, s.settings.AdminAddress)
+		a, err := startAdmin(ctx, s.settings.AdminAddress, s.proof.valid)
 		if err != nil {
 			return err
 		}
 		s.admin = a
+	}
+	s.proof.run()
+	if err := s.proof.wait(ctx); err != nil {
+		return fmt.Errorf("xinhari: %w", err)
 	}
 	s.mu.Lock()
 	registered := s.registered
@@ -246,6 +264,9 @@ func (s *Service) start(ctx context.Context) error {
 			s.fail(fmt.Errorf("xinhari: announce: %w", err))
 		}
 	})
+	if s.sources.callees != nil {
+		running.Go(func() { s.sources.callees.watch(background, s.settings.service, s.proof.setMode) })
+	}
 	s.started = func() { cancel(); running.Wait() }
 	select {
 	case <-known:
@@ -306,6 +327,7 @@ func (s *Service) stop(ctx context.Context) error {
 	for _, c := range conns {
 		c.close()
 	}
+	s.proof.stop()
 	if s.admin != nil {
 		s.admin.close()
 	}

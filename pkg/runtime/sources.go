@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"k8s.io/client-go/rest"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/pkg/catalog/foldercatalog"
@@ -20,6 +21,7 @@ import (
 
 // sources are where a service learns of others.
 type sources struct {
+	cluster   *rest.Config // how to reach the API server; nil outside of a cluster
 	discovery *discovery.Discovery
 	callees   *callees // nil: there are no objects to read
 }
@@ -28,11 +30,12 @@ type sources struct {
 func openSources(s settings) (*sources, error) {
 	src := &sources{discovery: s.Discovery}
 	objects := s.Catalog
-	if s.Profile == Kubernetes && (objects == nil || s.Discovery == nil) {
+	if s.Profile == Kubernetes && (objects == nil || s.Discovery == nil || s.Identity == nil && s.Transport == nil) {
 		config, err := clusterConfig()
 		if err != nil {
 			return nil, err
 		}
+		src.cluster = config
 		if objects == nil {
 			if objects, err = kubecatalog.New(config, s.Logger); err != nil {
 				return nil, fmt.Errorf("xinhari: %w", err)
@@ -77,11 +80,11 @@ type conn struct {
 	watches sync.WaitGroup
 }
 
-func (s *sources) connect(callee discovery.Service, o settings) (*conn, error) {
+func (s *sources) connect(callee discovery.Service, p *proof, o settings) (*conn, error) {
 	rc, err := rpc.NewConn(callee, s.discovery, rpc.ConnOptions{
-		Transport: o.Transport,
+		Transport: p.transport,
 		Codecs:    o.Codecs,
-		Dial:      dialer(o.Network),
+		Dial:      p.dial(o.Network.Dial),
 		GRPC:      o.DialOptions,
 		Logger:    o.Logger,
 	})

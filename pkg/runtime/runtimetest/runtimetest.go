@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/discovery/memorydiscovery"
+	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/identity/localsource"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
 
@@ -22,6 +25,7 @@ import (
 type Network struct {
 	t         testing.TB
 	discovery *discovery.Discovery
+	ca        string // folder of the network's own CA
 
 	mu        sync.Mutex
 	next      int
@@ -32,6 +36,7 @@ type Network struct {
 func New(t testing.TB) *Network {
 	return &Network{
 		t:         t,
+		ca:        filepath.Join(t.TempDir(), "ca"),
 		discovery: memorydiscovery.New(discovery.Options{}),
 		listeners: map[string]*bufconn.Listener{},
 	}
@@ -40,7 +45,8 @@ func New(t testing.TB) *Network {
 // Service returns a Service of this network, which the test registers with,
 // starts and calls from. It is closed when the test ends. Of the options,
 // those that choose profile, network, addresses and discovery are the
-// network's own; without a logger the service logs to the test.
+// network's own; without others its identity is spiffe://local/ns/<namespace>/sa/<name>,
+// which all services of the network trust; without a logger the service logs to the test.
 func (n *Network) Service(name string, o xinhari.Options) *xinhari.Service {
 	n.t.Helper()
 	o.Profile, o.Network, o.Discovery = xinhari.Test, n, n.discovery
@@ -50,6 +56,15 @@ func (n *Network) Service(name string, o xinhari.Options) *xinhari.Service {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(n.t.Output(), nil))
+	}
+	if o.Identity == nil && o.Transport == nil {
+		source, err := localsource.New(name, localsource.Options{
+			Dir: n.ca, Namespace: o.Namespace, Source: identity.SourceOptions{Logger: o.Logger},
+		})
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		o.Identity = source
 	}
 	s, err := xinhari.New(name, o)
 	if err != nil {
