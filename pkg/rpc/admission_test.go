@@ -30,9 +30,9 @@ func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // foreignTLS connects as a gRPC client of somebody else does.
-func foreignTLS(t *testing.T, s *testServer, config *tls.Config) *grpc.ClientConn {
+func foreignTLS(t *testing.T, s *testServer, config *tls.Config, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	cc, err := grpc.NewClient("passthrough:///"+s.addr.String(), grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	cc, err := grpc.NewClient("passthrough:///"+s.addr.String(), append(options, grpc.WithTransportCredentials(credentials.NewTLS(config)))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,22 +174,25 @@ func TestCallersWithoutACertificateAreRefused(t *testing.T) {
 func TestAnExpiredCallerOnAnOldConnection(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ca")
 	caller, served := source(t, "caller", dir, time.Hour), source(t, "test", dir, 24*time.Hour)
-	for name, connect := range map[string]func(t *testing.T, s *testServer) grpc.ClientConnInterface{
-		"our client": func(t *testing.T, s *testServer) grpc.ClientConnInterface {
-			return ownConn(t, rpc.ConnOptions{Transport: mutual(caller)}, s.addr)
+	type dialer func(context.Context, string) (net.Conn, error)
+	for name, connect := range map[string]func(*testing.T, *testServer, dialer) grpc.ClientConnInterface{
+		"our client": func(t *testing.T, s *testServer, dial dialer) grpc.ClientConnInterface {
+			return ownConn(t, rpc.ConnOptions{Transport: mutual(caller), Dial: dial}, s.addr)
 		},
-		"another gRPC client": func(t *testing.T, s *testServer) grpc.ClientConnInterface {
-			return foreignTLS(t, s, clientConfig(t, caller, false))
+		"another gRPC client": func(t *testing.T, s *testServer, dial dialer) grpc.ClientConnInterface {
+			return foreignTLS(t, s, clientConfig(t, caller, false), grpc.WithContextDialer(dial))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var c clock
-			var accepted atomic.Int32
-			closed := make(chan struct{}, 8)
-			s := newServer(t, rpc.ServerOptions{Transport: counting{mutual(served), &accepted, closed}, Now: c.now}, nil)
+			closed := make(chan struct{}, 1)
+			s := newServer(t, rpc.ServerOptions{Transport: mutual(served), Now: c.now}, nil)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			cc := connect(t, s)
+			cc := connect(t, s, func(ctx context.Context, address string) (net.Conn, error) {
+				conn, err := rpc.DialTCP(ctx, address)
+				return watchedConn{conn, closed}, err
+			})
 			if err := call(ctx, cc); err != nil {
 				t.Fatal(err)
 			}
@@ -210,26 +213,13 @@ func TestAnExpiredCallerOnAnOldConnection(t *testing.T) {
 	}
 }
 
-// counting tells of connections that are accepted and closed.
-type counting struct {
-	identity.Transport
-	accepted *atomic.Int32
-	closed   chan struct{}
-}
-
-func (c counting) Accept(ctx context.Context, conn net.Conn) (identity.Accepted, error) {
-	c.accepted.Add(1)
-	return c.Transport.Accept(ctx, countedConn{conn, c.closed})
-}
-
-type countedConn struct {
+// watchedConn tells when it can be read from no more.
+type watchedConn struct {
 	net.Conn
 	closed chan struct{}
 }
 
-func (c countedConn) NetConn() net.Conn { return c.Conn }
-
-func (c countedConn) Read(p []byte) (int, error) {
+func (c watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
 		select {
