@@ -213,19 +213,28 @@ func TestAnExpiredCallerOnAnOldConnection(t *testing.T) {
 	}
 }
 
-// watchedConn tells when it can be read from no more.
+// watchedConn tells when it is closed, by whichever side.
 type watchedConn struct {
 	net.Conn
 	closed chan struct{}
 }
 
+func (c watchedConn) tell() {
+	select {
+	case c.closed <- struct{}{}:
+	default:
+	}
+}
+
 func (c watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
-		select {
-		case c.closed <- struct{}{}:
-		default:
-		}
+		c.tell()
 	}
 	return n, err
+}
+
+func (c watchedConn) Close() error {
+	c.tell()
+	return c.Conn.Close()
 }
