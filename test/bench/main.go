@@ -16,9 +16,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
+
+	"github.com/xinhari/xinhari/pkg/identity/localsource"
 )
 
 // childArgument is the first argument of the processes that are measured.
@@ -78,6 +81,15 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		if err := os.MkdirAll(*profiles, 0o777); err != nil {
 			return fmt.Errorf("-profiles: %w", err)
 		}
+	}
+	// The processes of a run share a CA of its own.
+	ca, err := os.MkdirTemp("", "xinhari-bench-")
+	if err != nil {
+		return fmt.Errorf("folder for the CA: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(ca) }()
+	if err := os.Setenv(localsource.EnvDir, filepath.Join(ca, "ca")); err != nil {
+		return err
 	}
 	p := plan{duration: *duration, warmUp: *duration / 4, profiles: *profiles}
 	began := time.Now()

@@ -1,5 +1,7 @@
 // Package subject has what is compared: bare grpc-go and this repository's
-// runtime, each as a server and as a client of several servers, without TLS.
+// runtime, each as a server and as a client of several servers. Both speak
+// mutual TLS with certificates of one CA, that of the runtime's local profile,
+// and the same settings.
 package subject
 
 import (
@@ -8,15 +10,18 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/discovery/staticdiscovery"
+	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/identity/localsource"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
 
@@ -47,7 +52,7 @@ func Serve(ctx context.Context, kind Kind, impl testgrpc.TestServiceServer) (net
 func Dial(ctx context.Context, kind Kind, servers []netip.AddrPort) (grpc.ClientConnInterface, Stop, error) {
 	switch kind {
 	case Bare:
-		return dialBare(servers)
+		return dialBare(ctx, servers)
 	case Own:
 		return dialOwn(ctx, servers)
 	}
@@ -56,23 +61,65 @@ func Dial(ctx context.Context, kind Kind, servers []netip.AddrPort) (grpc.Client
 
 func unknown(kind Kind) error { return fmt.Errorf("subject %q: want %s or %s", kind, Bare, Own) }
 
+// certificate returns a running source of the certificate of the service
+// called name.
+func certificate(ctx context.Context, name string) (*identity.Source, func(), error) {
+	source, err := localsource.New(name, localsource.Options{Namespace: namespace})
+	if err != nil {
+		return nil, nil, err
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	broken := make(chan error, 1)
+	var renewing sync.WaitGroup
+	renewing.Go(func() { broken <- source.Run(running) })
+	stop := func() { cancel(); renewing.Wait() }
+	select {
+	case <-source.Ready():
+		return source, stop, nil
+	case err = <-broken:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	stop()
+	return nil, nil, fmt.Errorf("certificate of %s: %w", name, err)
+}
+
+// alpn is what grpc-go wants to see negotiated.
+const alpn = "h2"
+
 func serveBare(ctx context.Context, impl testgrpc.TestServiceServer) (netip.AddrPort, Stop, error) {
+	source, done, err := certificate(ctx, serviceName)
+	if err != nil {
+		return netip.AddrPort{}, nil, err
+	}
 	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
+		done()
 		return netip.AddrPort{}, nil, fmt.Errorf("bare server: %w", err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(
+		identity.ServerConfig(source.Current, identity.ServerOptions{NextProtos: []string{alpn}}))))
 	testgrpc.RegisterTestServiceServer(server, impl)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(lis) }()
 	stop := func(context.Context) error {
 		server.Stop()
+		done()
 		return <-served
 	}
 	return lis.Addr().(*net.TCPAddr).AddrPort(), stop, nil
 }
 
-func dialBare(servers []netip.AddrPort) (grpc.ClientConnInterface, Stop, error) {
+func dialBare(ctx context.Context, servers []netip.AddrPort) (grpc.ClientConnInterface, Stop, error) {
+	source, done, err := certificate(ctx, clientName)
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := identity.ClientConfig(source.Current(), identity.ServiceName(namespace, serviceName), identity.ClientOptions{NextProtos: []string{alpn}})
+	if err != nil {
+		done()
+		return nil, nil, fmt.Errorf("bare client: %w", err)
+	}
 	var state resolver.State
 	for _, s := range servers {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: s.String()}}})
@@ -81,19 +128,21 @@ func dialBare(servers []netip.AddrPort) (grpc.ClientConnInterface, Stop, error) 
 	r.InitialState(state)
 	cc, err := grpc.NewClient("bench:///servers",
 		grpc.WithResolvers(r),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 		grpc.WithNoProxy(),
 	)
 	if err != nil {
+		done()
 		return nil, nil, fmt.Errorf("bare client: %w", err)
 	}
-	return cc, func(context.Context) error { return cc.Close() }, nil
+	return cc, func(context.Context) error { done(); return cc.Close() }, nil
 }
 
-// What our servers are called.
+// What servers and clients are called.
 const (
 	serviceName = "bench"
+	clientName  = "bench-client"
 	namespace   = "default"
 )
 
@@ -135,7 +184,7 @@ func dialOwn(ctx context.Context, servers []netip.AddrPort) (grpc.ClientConnInte
 	if err != nil {
 		return nil, nil, err
 	}
-	svc, err := xinhari.New("bench-client", o)
+	svc, err := xinhari.New(clientName, o)
 	if err != nil {
 		return nil, nil, err
 	}
