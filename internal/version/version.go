@@ -20,3 +20,19 @@ func String() string {
 	}
 	return "devel"
 }
+
+// Module returns the version of this module that a program is built with,
+// which may be the program's own.
+func Module() string {
+	const path = "github.com/xinhari/xinhari"
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Path == path {
+		return String()
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return "devel"
+}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	runtimev1 "github.com/xinhari/xinhari/api/runtime/v1"
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -103,6 +105,7 @@ func New(name string, o Options) (*Service, error) {
 	service.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	healthpb.RegisterHealthServer(server, service.health)
 	reflection.Register(server)
+	runtimev1.RegisterRuntimeServer(server, &runtimeServer{service: service, started: time.Now()})
 	return service, nil
 }
 
