@@ -99,6 +99,6 @@ is wrong, 3 nobody could be asked.`,
 	flags.StringVarP(&o.output, "output", "o", "", "output format: table, json or yaml (default: what suits the command)")
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "namespace of services that are named without one (default XINHARI_NAMESPACE, else \"default\")")
 	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "how long the command may take")
-	root.AddCommand(newCall(o), newServices(o), newVersion(o))
+	root.AddCommand(newCall(o), newServices(o), newStatus(o), newVersion(o))
 	return root
 }

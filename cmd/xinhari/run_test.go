@@ -201,6 +201,24 @@ func TestServicesAreListed(t *testing.T) {
 	}
 }
 
+func TestStatusTellsTheCertificate(t *testing.T) {
+	laptop(t)
+	name, _ := serve(t)
+	for _, format := range []string{"", "-o=json"} {
+		args := []string{"status", name}
+		if format != "" {
+			args = append(args, format)
+		}
+		code, out, errs := do(t.Context(), "", args...)
+		if code != 0 || !strings.Contains(out, "spiffe://local/ns/default/sa/"+name) || !strings.Contains(out, "bundleHash") || strings.Contains(out, "PRIVATE") {
+			t.Errorf("%q: exit code %d, %s %s", args, code, out, errs)
+		}
+	}
+	if code, _, errs := do(t.Context(), "", "status", "nobody-has-this-name", "--timeout", "300ms"); code != exitUnavailable || errs == "" {
+		t.Errorf("of a service that there is not: exit code %d, %s", code, errs)
+	}
+}
+
 func TestTheCommandLine(t *testing.T) {
 	laptop(t)
 	for _, c := range []struct {
