@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	runtimev1 "github.com/xinhari/xinhari/api/runtime/v1"
 	"github.com/xinhari/xinhari/pkg/discovery"
+	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
 )
 
 func newStatus(o *options) *cobra.Command {

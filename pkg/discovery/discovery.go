@@ -71,6 +71,9 @@ const (
 	Draining
 	// NotReady endpoints exist and do not serve.
 	NotReady
+	// Foreign endpoints trust others than this process does: a connection to
+	// them would be refused, and is never tried.
+	Foreign
 )
 
 // Endpoint is one instance of a service.
@@ -250,7 +253,7 @@ func usable(endpoints, last []Endpoint) []Endpoint {
 		}
 	}
 	return filter(endpoints, func(e Endpoint) bool {
-		return slices.ContainsFunc(last, func(l Endpoint) bool { return slices.Equal(l.Addresses, e.Addresses) })
+		return e.State != Foreign && slices.ContainsFunc(last, func(l Endpoint) bool { return slices.Equal(l.Addresses, e.Addresses) })
 	})
 }
 

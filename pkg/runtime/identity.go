@@ -31,23 +31,27 @@ type proof struct {
 	err     error         // why it did
 }
 
-// newProof returns what the options give, and the profile's for the rest.
-func newProof(s settings, src *sources) (*proof, error) {
-	p := &proof{transport: s.Transport, local: s.Profile == Local, logger: s.Logger, broken: make(chan struct{}), cancel: func() {}}
+// newProof returns a proof that is to be opened.
+func newProof(s settings) *proof {
+	return &proof{transport: s.Transport, local: s.Profile == Local, logger: s.Logger, broken: make(chan struct{}), cancel: func() {}}
+}
+
+// open takes what the options give, and the profile's for the rest.
+func (p *proof) open(s settings, src *sources) error {
 	if s.Transport != nil {
-		return p, nil
+		return nil
 	}
 	p.source = s.Identity
 	if p.source == nil {
 		var err error
 		if p.source, err = openSource(s, src); err != nil {
-			return nil, fmt.Errorf("xinhari: %w", err)
+			return fmt.Errorf("xinhari: %w", err)
 		}
 	}
 	p.transport = identity.AcceptPlaintext(identity.MutualTLS(p.source.Current, identity.MutualTLSOptions{}), func(peer net.Addr) bool {
 		return p.permissive.Load() || p.local && onThisMachine(peer)
 	})
-	return p, nil
+	return nil
 }
 
 func openSource(s settings, src *sources) (*identity.Source, error) {
@@ -149,6 +153,22 @@ func (p *proof) dial(next func(context.Context, string) (net.Conn, error)) func(
 		}
 		return next(ctx, address)
 	}
+}
+
+// trust returns a fingerprint of the roots, once there are some.
+func (p *proof) trust(ctx context.Context) string {
+	if p.source == nil {
+		return ""
+	}
+	p.run()
+	select {
+	case <-p.source.Ready():
+		const enough = 16 // hexadecimal digits, to tell the CAs of one machine apart
+		return p.source.Current().BundleHash()[:enough]
+	case <-p.broken: // the calls' errors say it
+	case <-ctx.Done():
+	}
+	return ""
 }
 
 // valid reports whether the service can prove who it is now.

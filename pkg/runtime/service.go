@@ -21,10 +21,10 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
-	runtimev1 "github.com/xinhari/xinhari/api/runtime/v1"
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/rpc"
+	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
 )
 
 // Service is a service in this process: what it serves and what it calls. It
@@ -73,12 +73,12 @@ func New(name string, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := openSources(s)
+	p := newProof(s)
+	src, err := openSources(s, p.trust)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newProof(s, src)
-	if err != nil {
+	if err := p.open(s, src); err != nil {
 		return nil, err
 	}
 	server, err := rpc.NewServer(rpc.ServerOptions{

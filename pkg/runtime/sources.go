@@ -27,7 +27,7 @@ type sources struct {
 }
 
 // openSources returns what the options give, and the profile's for the rest.
-func openSources(s settings) (*sources, error) {
+func openSources(s settings, trust func(context.Context) string) (*sources, error) {
 	src := &sources{discovery: s.Discovery}
 	objects := s.Catalog
 	if s.Profile == Kubernetes && (objects == nil || s.Discovery == nil || s.Identity == nil && s.Transport == nil) {
@@ -60,7 +60,7 @@ func openSources(s settings) (*sources, error) {
 		src.callees = &callees{catalog: objects, logger: s.Logger}
 	}
 	if src.discovery == nil {
-		src.discovery = mdnsdiscovery.New(mdnsdiscovery.Options{Logger: s.Logger})
+		src.discovery = mdnsdiscovery.New(mdnsdiscovery.Options{Trust: trust, Logger: s.Logger})
 	}
 	return src, nil
 }

@@ -10,10 +10,10 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	runtimev1 "github.com/xinhari/xinhari/api/runtime/v1"
 	"github.com/xinhari/xinhari/internal/version"
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
 )
 
 // runtimeServer tells people and tools about the service.

@@ -8,9 +8,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	runtimev1 "github.com/xinhari/xinhari/api/runtime/v1"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 	"github.com/xinhari/xinhari/pkg/runtime/runtimetest"
+	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
 )
 
 func TestStatus(t *testing.T) {

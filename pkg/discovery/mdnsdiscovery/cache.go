@@ -77,8 +77,9 @@ func (c *cache) untilExpiry(now time.Time) time.Duration {
 	return max(next.Sub(now), time.Millisecond)
 }
 
-// endpoints returns the instances of the service, in a stable order.
-func (c *cache) endpoints(service discovery.Service) []discovery.Endpoint {
+// endpoints returns the instances of the service, in a stable order. Those that
+// say that they trust others than own, if own is not empty, are Foreign.
+func (c *cache) endpoints(service discovery.Service, own string) []discovery.Endpoint {
 	var names []string
 	for name, r := range c.instances {
 		if r.service == service {
@@ -90,6 +91,9 @@ func (c *cache) endpoints(service discovery.Service) []discovery.Endpoint {
 	for _, name := range names {
 		r := c.instances[name]
 		e := discovery.Endpoint{Version: r.version}
+		if own != "" && r.trust != "" && r.trust != own {
+			e.State = discovery.Foreign
+		}
 		for _, a := range r.addrs {
 			e.Addresses = append(e.Addresses, netip.AddrPortFrom(a, r.port))
 		}
@@ -104,6 +108,20 @@ func (c *cache) services() []discovery.Service {
 		services = append(services, r.service)
 	}
 	return services
+}
+
+// foreign says that there are instances that cannot be called, and the way out.
+func foreign(endpoints []discovery.Endpoint) string {
+	n := 0
+	for _, e := range endpoints {
+		if e.State == discovery.Foreign {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d of its instances are under another CA: set XINHARI_CA_DIR to the same folder for both", n)
 }
 
 // describe lists what was heard, for messages.

@@ -33,6 +33,12 @@ type Options struct {
 	// Interface is the name of the network interface; "" is the loopback one.
 	Interface string
 
+	// Trust returns a short name of the roots that this process trusts, such as
+	// a fingerprint, once it has some; "" if there is nothing to tell. It goes
+	// with announcements, and instances under another one are Foreign. nil
+	// tells nothing and takes everybody.
+	Trust func(context.Context) string
+
 	// Logger is told of datagrams that are no DNS messages; nil is silent.
 	Logger *slog.Logger
 }
@@ -63,12 +69,22 @@ type driver struct{ options Options }
 
 func (*driver) Name() string { return "mDNS" }
 
+func (d *driver) trust(ctx context.Context) string {
+	if d.options.Trust == nil {
+		return ""
+	}
+	return d.options.Trust(ctx)
+}
+
 // Watch implements discovery.Driver.
 func (d *driver) Watch(ctx context.Context, service discovery.Service, set func(discovery.Snapshot)) error {
 	settled := false
 	var last []discovery.Endpoint
+	if d.trust(ctx); ctx.Err() != nil {
+		return nil
+	}
 	return d.browse(ctx, func(c *cache, changed, quiet bool) {
-		endpoints := c.endpoints(service)
+		endpoints := c.endpoints(service, d.trust(ctx))
 		if !settled && !quiet && len(endpoints) == 0 {
 			return
 		}
@@ -83,7 +99,7 @@ func (d *driver) Watch(ctx context.Context, service discovery.Service, set func(
 			Endpoints: endpoints,
 			Known:     len(endpoints) > 0,
 			Synced:    time.Now(),
-			Detail:    c.describe(d.where()),
+			Detail:    c.describe(d.where()) + foreign(endpoints),
 		})
 	})
 }
@@ -191,6 +207,7 @@ func (d *driver) Announce(ctx context.Context, i discovery.Instance, known func(
 		instance: fmt.Sprintf("%s-%016x", truncate(i.Service.Name, 40), rand.Uint64()),
 		service:  i.Service,
 		version:  i.Version,
+		trust:    d.trust(ctx),
 		port:     i.Address.Port(),
 		addrs:    addrs,
 	}

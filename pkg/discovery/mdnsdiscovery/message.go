@@ -25,6 +25,7 @@ const (
 	txtName      = "name"
 	txtNamespace = "namespace"
 	txtVersion   = "version"
+	txtTrust     = "trust"
 )
 
 // record is all that an instance tells of itself.
@@ -32,6 +33,7 @@ type record struct {
 	instance string // the label before the service type
 	service  discovery.Service
 	version  string
+	trust    string // of whom the instance trusts, "" = it does not say
 	port     uint16
 	addrs    []netip.Addr
 }
@@ -90,6 +92,9 @@ func (r record) announcement(ttl time.Duration) ([]byte, error) {
 	txt := []string{txtName + "=" + r.service.Name, txtNamespace + "=" + r.service.Namespace}
 	if r.version != "" {
 		txt = append(txt, txtVersion+"="+r.version)
+	}
+	if r.trust != "" {
+		txt = append(txt, txtTrust+"="+r.trust)
 	}
 	m := dnsmessage.Message{
 		Header: dnsmessage.Header{Response: true, Authoritative: true},
@@ -193,6 +198,8 @@ func (f *found) readTXT(txt []string) {
 			f.service.Namespace = value
 		case txtVersion:
 			f.version = value
+		case txtTrust:
+			f.trust = value
 		}
 	}
 }

@@ -2,9 +2,7 @@
 // versions:
 // - protoc-gen-go-grpc v1.6.2
 // - protoc             (unknown)
-// source: runtime/v1/runtime.proto
-
-// What every workload tells about itself.
+// source: runtime/runtimev1/runtime.proto
 
 package runtimev1
 
@@ -127,5 +125,5 @@ var Runtime_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
-	Metadata: "runtime/v1/runtime.proto",
+	Metadata: "runtime/runtimev1/runtime.proto",
 }

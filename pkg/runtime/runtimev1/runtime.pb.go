@@ -2,9 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        (unknown)
-// source: runtime/v1/runtime.proto
-
-// What every workload tells about itself.
+// source: runtime/runtimev1/runtime.proto
 
 package runtimev1
 
@@ -32,7 +30,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_runtime_v1_runtime_proto_msgTypes[0]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +42,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_v1_runtime_proto_msgTypes[0]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +55,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_runtime_v1_runtime_proto_rawDescGZIP(), []int{0}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{0}
 }
 
 type StatusResponse struct {
@@ -85,7 +83,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_runtime_v1_runtime_proto_msgTypes[1]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -97,7 +95,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_v1_runtime_proto_msgTypes[1]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -110,7 +108,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_runtime_v1_runtime_proto_rawDescGZIP(), []int{1}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *StatusResponse) GetService() string {
@@ -200,7 +198,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_runtime_v1_runtime_proto_msgTypes[2]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +210,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_v1_runtime_proto_msgTypes[2]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +223,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_runtime_v1_runtime_proto_rawDescGZIP(), []int{2}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Identity) GetSource() string {
@@ -301,7 +299,7 @@ type Callee struct {
 
 func (x *Callee) Reset() {
 	*x = Callee{}
-	mi := &file_runtime_v1_runtime_proto_msgTypes[3]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +311,7 @@ func (x *Callee) String() string {
 func (*Callee) ProtoMessage() {}
 
 func (x *Callee) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_v1_runtime_proto_msgTypes[3]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +324,7 @@ func (x *Callee) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Callee.ProtoReflect.Descriptor instead.
 func (*Callee) Descriptor() ([]byte, []int) {
-	return file_runtime_v1_runtime_proto_rawDescGZIP(), []int{3}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Callee) GetService() string {
@@ -364,11 +362,11 @@ func (x *Callee) GetSynced() *timestamppb.Timestamp {
 	return nil
 }
 
-var File_runtime_v1_runtime_proto protoreflect.FileDescriptor
+var File_runtime_runtimev1_runtime_proto protoreflect.FileDescriptor
 
-const file_runtime_v1_runtime_proto_rawDesc = "" +
+const file_runtime_runtimev1_runtime_proto_rawDesc = "" +
 	"\n" +
-	"\x18runtime/v1/runtime.proto\x12\x12xinhari.runtime.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
+	"\x1fruntime/runtimev1/runtime.proto\x12\x12xinhari.runtime.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
 	"\rStatusRequest\"\xeb\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
@@ -399,29 +397,29 @@ const file_runtime_v1_runtime_proto_rawDesc = "" +
 	"\x05ready\x18\x04 \x01(\x05R\x05ready\x122\n" +
 	"\x06synced\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06synced2_\n" +
 	"\aRuntime\x12T\n" +
-	"\x06Status\x12!.xinhari.runtime.v1.StatusRequest\x1a\".xinhari.runtime.v1.StatusResponse\"\x03\x90\x02\x01B5Z3github.com/xinhari/xinhari/api/runtime/v1;runtimev1b\x06proto3"
+	"\x06Status\x12!.xinhari.runtime.v1.StatusRequest\x1a\".xinhari.runtime.v1.StatusResponse\"\x03\x90\x02\x01B2Z0github.com/xinhari/xinhari/pkg/runtime/runtimev1b\x06proto3"
 
 var (
-	file_runtime_v1_runtime_proto_rawDescOnce sync.Once
-	file_runtime_v1_runtime_proto_rawDescData []byte
+	file_runtime_runtimev1_runtime_proto_rawDescOnce sync.Once
+	file_runtime_runtimev1_runtime_proto_rawDescData []byte
 )
 
-func file_runtime_v1_runtime_proto_rawDescGZIP() []byte {
-	file_runtime_v1_runtime_proto_rawDescOnce.Do(func() {
-		file_runtime_v1_runtime_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_runtime_v1_runtime_proto_rawDesc), len(file_runtime_v1_runtime_proto_rawDesc)))
+func file_runtime_runtimev1_runtime_proto_rawDescGZIP() []byte {
+	file_runtime_runtimev1_runtime_proto_rawDescOnce.Do(func() {
+		file_runtime_runtimev1_runtime_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_runtime_runtimev1_runtime_proto_rawDesc), len(file_runtime_runtimev1_runtime_proto_rawDesc)))
 	})
-	return file_runtime_v1_runtime_proto_rawDescData
+	return file_runtime_runtimev1_runtime_proto_rawDescData
 }
 
-var file_runtime_v1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
-var file_runtime_v1_runtime_proto_goTypes = []any{
+var file_runtime_runtimev1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_runtime_runtimev1_runtime_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 0: xinhari.runtime.v1.StatusRequest
 	(*StatusResponse)(nil),        // 1: xinhari.runtime.v1.StatusResponse
 	(*Identity)(nil),              // 2: xinhari.runtime.v1.Identity
 	(*Callee)(nil),                // 3: xinhari.runtime.v1.Callee
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
-var file_runtime_v1_runtime_proto_depIdxs = []int32{
+var file_runtime_runtimev1_runtime_proto_depIdxs = []int32{
 	4, // 0: xinhari.runtime.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
 	2, // 1: xinhari.runtime.v1.StatusResponse.identity:type_name -> xinhari.runtime.v1.Identity
 	3, // 2: xinhari.runtime.v1.StatusResponse.callees:type_name -> xinhari.runtime.v1.Callee
@@ -437,26 +435,26 @@ var file_runtime_v1_runtime_proto_depIdxs = []int32{
 	0, // [0:6] is the sub-list for field type_name
 }
 
-func init() { file_runtime_v1_runtime_proto_init() }
-func file_runtime_v1_runtime_proto_init() {
-	if File_runtime_v1_runtime_proto != nil {
+func init() { file_runtime_runtimev1_runtime_proto_init() }
+func file_runtime_runtimev1_runtime_proto_init() {
+	if File_runtime_runtimev1_runtime_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_runtime_v1_runtime_proto_rawDesc), len(file_runtime_v1_runtime_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_runtime_runtimev1_runtime_proto_rawDesc), len(file_runtime_runtimev1_runtime_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
-		GoTypes:           file_runtime_v1_runtime_proto_goTypes,
-		DependencyIndexes: file_runtime_v1_runtime_proto_depIdxs,
-		MessageInfos:      file_runtime_v1_runtime_proto_msgTypes,
+		GoTypes:           file_runtime_runtimev1_runtime_proto_goTypes,
+		DependencyIndexes: file_runtime_runtimev1_runtime_proto_depIdxs,
+		MessageInfos:      file_runtime_runtimev1_runtime_proto_msgTypes,
 	}.Build()
-	File_runtime_v1_runtime_proto = out.File
-	file_runtime_v1_runtime_proto_goTypes = nil
-	file_runtime_v1_runtime_proto_depIdxs = nil
+	File_runtime_runtimev1_runtime_proto = out.File
+	file_runtime_runtimev1_runtime_proto_goTypes = nil
+	file_runtime_runtimev1_runtime_proto_depIdxs = nil
 }
