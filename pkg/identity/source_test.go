@@ -56,13 +56,16 @@ func (d *driver) asked() []time.Time {
 type rootDriver struct {
 	*driver
 	roots chan []*x509.Certificate
+	why   chan error
 }
 
-func (d rootDriver) WatchRoots(ctx context.Context, set func([]*x509.Certificate)) error {
+func (d rootDriver) WatchRoots(ctx context.Context, set func([]*x509.Certificate), waiting func(error)) error {
 	for {
 		select {
 		case roots := <-d.roots:
 			set(roots)
+		case why := <-d.why:
+			waiting(why)
 		case <-ctx.Done():
 			return nil
 		}
@@ -263,7 +266,7 @@ func TestSetup(t *testing.T) {
 func TestRoots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newCA(t), newCA(t)
-		d := rootDriver{&driver{ca: a, life: time.Hour, now: time.Now}, make(chan []*x509.Certificate)}
+		d := rootDriver{driver: &driver{ca: a, life: time.Hour, now: time.Now}, roots: make(chan []*x509.Certificate)}
 		run(t, identity.NewSource(d, identity.SourceOptions{}), func(s *identity.Source) {
 			if len(d.asked()) != 0 {
 				t.Error("asked for a certificate before there were roots")
