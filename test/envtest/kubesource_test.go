@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +19,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -46,7 +46,8 @@ func TestKubesource(t *testing.T) {
 	t.Run("new roots are trusted at once and acknowledged, and what is no bundle changes nothing", testSourceRoots)
 	t.Run("while the API server is away everything stays, and goes on when it is back", testSourceCut)
 	t.Run("a certificate of another trust domain is refused", testSourceTrustDomain)
-	t.Run("a token is read anew", testSourceToken)
+	t.Run("a token that the API server does not take is told", testSourceToken)
+	t.Run("a missing right is told, and heals when it is given", testSourceRight)
 }
 
 // permitSource has the admission policy take the annotation, in case that it does not yet.
@@ -300,13 +301,12 @@ func testSourceDenied(t *testing.T) {
 	w := newWorld(t)
 	w.withRoots()
 	w.service("inventory", "selector: {app: inventory}")
-	pod := w.newWorkload("inventory", "inventory-0")
+	w.newWorkload("inventory", "inventory-0")
 	s := w.source(w.boundTo("inventory", nil))
 	wantTold(t, s, "was denied (NoPod)", "not bound to a pod")
 	if !errors.Is(s.Err(), identity.ErrRefused) {
 		t.Errorf("%v is not ErrRefused", s.Err())
 	}
-	_ = pod
 }
 
 func testSourceDeleted(t *testing.T) {
@@ -425,21 +425,34 @@ func testSourceTrustDomain(t *testing.T) {
 func testSourceToken(t *testing.T) {
 	w := newWorld(t)
 	w.withRoots()
+	config := w.boundTo("inventory", w.newWorkload("inventory", "inventory-0").pod)
+	config.BearerToken += "x"
+	s := w.source(config)
+	wantTold(t, s, "ConfigMap "+w.namespace+"/xinhari: the API server does not take this pod's token")
+}
+
+func testSourceRight(t *testing.T) {
+	w := newWorld(t)
+	w.withRoots()
 	w.service("inventory", "selector: {app: inventory}")
 	pod := w.newWorkload("inventory", "inventory-0")
-	config := w.boundTo("inventory", pod.pod)
-	config.BearerTokenFile = filepath.Join(t.TempDir(), "token")
-	write := func(text string) {
-		if err := os.WriteFile(config.BearerTokenFile, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	binding := new(rbacv1.ClusterRoleBinding)
+	if err := w.Get(t.Context(), client.ObjectKey{Name: "xinhari-requester"}, binding); err != nil {
+		t.Fatal(err)
 	}
-	good := config.BearerToken
-	config.BearerToken = ""
-	write("x")
-	s := w.source(config)
-	wantTold(t, s, "no permission to")
-	write(good)
+	if err := w.Delete(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	binding.ResourceVersion, binding.UID = "", ""
+	eventually(t, func() string { // the API server's own view of rights takes a moment
+		if _, err := pod.CertificatesV1().CertificateSigningRequests().Get(t.Context(), "none", metav1.GetOptions{}); !apierrors.IsForbidden(err) {
+			return fmt.Sprintf("the right is still there: %v", err)
+		}
+		return ""
+	})
+	s := w.source(w.boundTo("inventory", pod.pod))
+	wantTold(t, s, "no permission to create certificatesigningrequests", "the chart gives it to every ServiceAccount", "xinhari-requester")
+	ensure(t, w, binding)
 	wantReady(t, s)
 }
 

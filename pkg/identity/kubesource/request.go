@@ -63,7 +63,11 @@ func (d *driver) Issue(ctx context.Context, r identity.Request) (identity.Issued
 
 // holdBack waits as long as an API server asks its clients to.
 func (d *driver) holdBack(ctx context.Context, err error) {
-	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
+	seconds, asked := apierrors.SuggestsClientDelay(err)
+	if !asked && apierrors.IsTooManyRequests(err) {
+		seconds = 1
+	}
+	if seconds > 0 {
 		sleep(ctx, min(time.Duration(seconds)*time.Second, d.timing.excess))
 	}
 }
@@ -125,13 +129,14 @@ func (d *driver) await(ctx context.Context, asked *certificatesv1.CertificateSig
 	began := time.Now()
 	var p pace
 	var took time.Duration
+	version := asked.ResourceVersion
 	for {
 		if !sleep(ctx, p.next(took)) {
 			return nil, seen, ctx.Err()
 		}
 		now := d.services.view(account)
 		looked := time.Now()
-		live, err := d.get(ctx, asked)
+		live, err := d.get(ctx, asked.Name, version)
 		took = time.Since(looked)
 		switch {
 		case ctx.Err() != nil:
@@ -141,6 +146,7 @@ func (d *driver) await(ctx context.Context, asked *certificatesv1.CertificateSig
 		case err != nil:
 			r.Waiting(fmt.Errorf("request %s: %w", asked.Name, err))
 			d.holdBack(ctx, err)
+			version = "" // a database that was restored may never reach it again
 			continue
 		}
 		chain, err := verdict(live)
@@ -160,14 +166,14 @@ func (d *driver) await(ctx context.Context, asked *certificatesv1.CertificateSig
 	}
 }
 
-// get reads a request as it is or was since it was made. That version may come
-// from the API server's memory, and costs its database nothing.
-func (d *driver) get(ctx context.Context, asked *certificatesv1.CertificateSigningRequest) (*certificatesv1.CertificateSigningRequest, error) {
+// get reads a request as it is or was since version, which may come from the API
+// server's memory and costs its database nothing; "" is as it is.
+func (d *driver) get(ctx context.Context, name, version string) (*certificatesv1.CertificateSigningRequest, error) {
 	bounded, cancel := context.WithTimeout(ctx, d.timing.answer)
 	defer cancel()
 	live := new(certificatesv1.CertificateSigningRequest)
-	err := d.requests.Get().Resource(resource).Name(asked.Name).
-		VersionedParams(&metav1.GetOptions{ResourceVersion: asked.ResourceVersion}, d.parameter).MaxRetries(0).Do(bounded).Into(live)
+	err := d.requests.Get().Resource(resource).Name(name).
+		VersionedParams(&metav1.GetOptions{ResourceVersion: version}, d.parameter).MaxRetries(0).Do(bounded).Into(live)
 	return live, d.explain(ctx, "get", err)
 }
 
@@ -229,7 +235,7 @@ func (d *driver) explain(ctx context.Context, verb string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return fmt.Errorf("the API server does not answer within %s: %w", d.timing.answer, err)
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("the API server does not take this pod's token: %w: has the pod, or its ServiceAccount, been deleted, or its token expired?", err)
+		return badToken(err)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("no permission to %s %s.%s: the chart gives it to every ServiceAccount, by ClusterRole and ClusterRoleBinding xinhari-requester: install it: %w",
 			verb, resource, certificatesv1.GroupName, err)
@@ -237,4 +243,9 @@ func (d *driver) explain(ctx context.Context, verb string, err error) error {
 		return fmt.Errorf("the API server has no %s.%s: %w", resource, certificatesv1.GroupName, err)
 	}
 	return fmt.Errorf("%s %s: %w", verb, resource, err)
+}
+
+// badToken says of an answer 401 what may be the matter.
+func badToken(err error) error {
+	return fmt.Errorf("the API server does not take this pod's token: has the pod or its ServiceAccount been deleted, or is the token not the one that Kubernetes mounts? %w", err)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/internal/kubewatch"
@@ -38,6 +39,8 @@ func (d *driver) roots(s kubewatch.State) ([]*x509.Certificate, error) {
 	const name, key = xinhariv1alpha1.RuntimeConfigMap, xinhariv1alpha1.KeyTrustBundle
 	var denied *kubewatch.PermissionError
 	switch {
+	case apierrors.IsUnauthorized(s.Err):
+		return nil, fmt.Errorf("ConfigMap %s/%s: %w", d.namespace, name, badToken(s.Err))
 	case errors.As(s.Err, &denied):
 		return nil, fmt.Errorf("ConfigMap %s: the operator gives the right to read it to the accounts that Services name: %s; is the operator installed? %w",
 			name, d.wanted(), s.Err)
