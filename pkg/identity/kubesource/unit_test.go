@@ -54,7 +54,7 @@ func TestPace(t *testing.T) {
 		least, most int
 		longest     time.Duration
 	}{
-		{"at first", time.Millisecond, 250 * time.Millisecond, 4, 7, 140 * time.Millisecond},
+		{"at first", time.Millisecond, 250 * time.Millisecond, 4, 7, 190 * time.Millisecond},
 		{"in 10 s", time.Millisecond, 10 * time.Second, 12, 20, 2400 * time.Millisecond},
 		{"in an hour", time.Millisecond, time.Hour, 1500, 2300, 2400 * time.Millisecond},
 		{"of one that takes 300 ms to answer, in 3 s", 300 * time.Millisecond, 3 * time.Second, 3, 5, 2400 * time.Millisecond},
