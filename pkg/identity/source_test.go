@@ -384,9 +384,14 @@ func TestRootsWhileAsking(t *testing.T) {
 			d.roots <- []*x509.Certificate{a.cert}
 			synctest.Wait()
 			d.roots <- []*x509.Certificate{a.cert, b.cert}
+			synctest.Wait()
+			began := time.Now()
 			d.may <- struct{}{}
 			d.may <- struct{}{}
 			synctest.Wait()
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("the next request came after %s", took)
+			}
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if got, want := d.requests[len(d.requests)-1].BundleHash, identity.BundleHash([]*x509.Certificate{a.cert, b.cert}); got != want {

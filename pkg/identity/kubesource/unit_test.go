@@ -289,7 +289,12 @@ func TestWishThatPasses(t *testing.T) {
 	}
 	s.issued(id, viewOf(b, "orders"), nil) // made while it was b, and it is a again
 	got = append(got, s.wish(true))
-	if diff := cmp.Diff([]bool{true, false, false, false, true}, got); diff != "" {
+	s.issued(id, viewOf(a, "orders"), nil)
+	s.set(b) // wished for once, and again after a certificate without it
+	got = append(got, s.wish(true))
+	s.issued(id, viewOf(a, "orders"), nil)
+	got = append(got, s.wish(true))
+	if diff := cmp.Diff([]bool{true, false, false, false, true, true, true}, got); diff != "" {
 		t.Errorf("wishes (-want +got):\n%s", diff)
 	}
 }
