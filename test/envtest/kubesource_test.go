@@ -279,8 +279,8 @@ func testSourceWaits(t *testing.T) {
 	pod := w.newWorkload("stock", "stock-0")
 	s := w.source(w.boundTo("stock", pod.pod))
 	wantTold(t, s, "no permission to", "configmaps", "make a Service whose serviceAccountName (or, if omitted, whose name) is stock")
-	w.service("inventory", "selector: {app: inventory}\nserviceAccountName: stock")
 	w.withRoots()
+	w.service("inventory", "selector: {app: inventory}\nserviceAccountName: stock")
 	wantTold(t, s, "Service inventory names account stock", "its selector {app: inventory} does not match this pod's labels")
 	for _, r := range w.asked() {
 		t.Logf("asked by %s, pending: %s", r.Name, s.Err())
