@@ -108,7 +108,7 @@ func newDriver(config *rest.Config, o Options) (*driver, error) {
 		return nil, fmt.Errorf("kubesource: %w", err)
 	}
 	return &driver{
-		requests: requests, parameter: parameter, core: core, catalog: o.Catalog, config: config,
+		requests: requests, parameter: parameter, core: core, catalog: o.Catalog, config: rest.CopyConfig(config),
 		namespace: o.Namespace, account: o.Account, source: hex.EncodeToString(source),
 		timing:   timing{answer: 10 * time.Second, quiet: 2 * time.Second, excess: 30 * time.Second, spread: 2 * time.Second},
 		services: newServices(),

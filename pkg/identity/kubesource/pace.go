@@ -19,12 +19,7 @@ type pace struct{ last time.Duration }
 
 // next returns how long to wait, after a look that took so long.
 func (p *pace) next(took time.Duration) time.Duration {
-	switch {
-	case p.last == 0:
-		p.last = firstLook
-	default:
-		p.last = min(time.Duration(float64(p.last)*growth), slowest)
-	}
-	p.last = min(max(p.last, (mostOfTime-1)*took), slowest)
+	longer := max(firstLook, time.Duration(float64(p.last)*growth), (mostOfTime-1)*took)
+	p.last = min(longer, slowest)
 	return time.Duration(float64(p.last) * (0.8 + 0.4*rand.Float64()))
 }
