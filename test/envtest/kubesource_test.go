@@ -81,8 +81,8 @@ func permitSource(t *testing.T) {
 	})
 }
 
-// bundle writes the ConfigMap of the namespace, as nobody's that the operator would look after.
-func (w *world) bundle(data map[string]string) {
+// publish writes the ConfigMap of the namespace, as nobody's that the operator would look after.
+func (w *world) publish(data map[string]string) {
 	w.Helper()
 	o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: xinhariv1alpha1.RuntimeConfigMap, Namespace: w.namespace}, Data: data}
 	err := w.Create(w.Context(), o)
@@ -202,7 +202,7 @@ func (w *world) asked() []certificatesv1.CertificateSigningRequest {
 func (w *world) withRoots() string {
 	w.Helper()
 	text := w.rootsText()
-	w.bundle(map[string]string{xinhariv1alpha1.KeyTrustDomain: "cluster.local", xinhariv1alpha1.KeyTrustBundle: text})
+	w.publish(map[string]string{xinhariv1alpha1.KeyTrustDomain: "cluster.local", xinhariv1alpha1.KeyTrustBundle: text})
 	return text
 }
 
@@ -346,7 +346,7 @@ func testSourceRoots(t *testing.T) {
 	first := wantReady(t, s)
 	other := selfSigned(t)
 	both := old + string(pemfile.EncodeCertificates(other))
-	w.bundle(map[string]string{xinhariv1alpha1.KeyTrustBundle: both})
+	w.publish(map[string]string{xinhariv1alpha1.KeyTrustBundle: both})
 	want := identity.BundleHash(append(first.Bundle(), other))
 	eventually(t, func() string {
 		if got := s.Current(); got.BundleHash() != want || got.IssuedAt().Equal(first.IssuedAt()) {
@@ -364,15 +364,15 @@ func testSourceRoots(t *testing.T) {
 		{both[:len(both)-40], "damaged"},
 		{"-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", "RSA PRIVATE KEY"},
 	} {
-		w.bundle(map[string]string{xinhariv1alpha1.KeyTrustBundle: bad.text})
+		w.publish(map[string]string{xinhariv1alpha1.KeyTrustBundle: bad.text})
 		wantTold(t, s, bad.told)
 	}
-	w.bundle(map[string]string{})
+	w.publish(map[string]string{})
 	wantTold(t, s, "has no ca.crt yet")
 	if got := s.Current().BundleHash(); got != want {
 		t.Errorf("bundle %s, want %s", got, want)
 	}
-	w.bundle(map[string]string{xinhariv1alpha1.KeyTrustBundle: both})
+	w.publish(map[string]string{xinhariv1alpha1.KeyTrustBundle: both})
 	eventually(t, func() string {
 		if s.Err() != nil {
 			return s.Err().Error()
@@ -397,7 +397,7 @@ func testSourceCut(t *testing.T) {
 		t.Error("the credentials changed while the API server was away")
 	}
 	other := selfSigned(t)
-	w.bundle(map[string]string{xinhariv1alpha1.KeyTrustBundle: old + string(pemfile.EncodeCertificates(other))})
+	w.publish(map[string]string{xinhariv1alpha1.KeyTrustBundle: old + string(pemfile.EncodeCertificates(other))})
 	w.service("stock", "selector: {app: inventory}\nserviceAccountName: inventory")
 	link.Heal()
 	w.wantNames(s, "inventory", "stock")
@@ -412,7 +412,7 @@ func testSourceCut(t *testing.T) {
 
 func testSourceTrustDomain(t *testing.T) {
 	w := newWorld(t)
-	w.bundle(map[string]string{xinhariv1alpha1.KeyTrustDomain: "example.org", xinhariv1alpha1.KeyTrustBundle: w.rootsText()})
+	w.publish(map[string]string{xinhariv1alpha1.KeyTrustDomain: "example.org", xinhariv1alpha1.KeyTrustBundle: w.rootsText()})
 	w.service("inventory", "selector: {app: inventory}")
 	pod := w.newWorkload("inventory", "inventory-0")
 	s := w.source(w.boundTo("inventory", pod.pod))
