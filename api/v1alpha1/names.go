@@ -36,6 +36,8 @@ const (
 	KeyNATSURL = "natsURL"
 	// KeyEtcdEndpoints holds the etcd URLs for locks and configuration, separated by commas.
 	KeyEtcdEndpoints = "etcdEndpoints"
+	// KeyTrustBundle holds the roots to trust, in PEM.
+	KeyTrustBundle = "ca.crt"
 )
 
 // Condition types of the four kinds. Ready is always there once an object was looked at; Reconciling and Stalled are
@@ -82,4 +84,7 @@ const (
 	// AnnotationBundleHash on a CertificateSigningRequest is the hash of the trust bundle that the workload uses: 64
 	// lower case hexadecimal digits. It is the workload's acknowledgement of that bundle.
 	AnnotationBundleHash = "xinhari.com/bundle-hash"
+	// AnnotationSource on a CertificateSigningRequest is what a runtime chose once for itself: 16 lower case hexadecimal
+	// digits. With the pod's UID it names a holder of certificates, whose newest replaces its older ones.
+	AnnotationSource = "xinhari.com/source"
 )

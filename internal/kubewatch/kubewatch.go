@@ -45,9 +45,23 @@ type Client struct {
 
 // NewClient returns a client for gv, whose types add puts into a scheme.
 func NewClient(config *rest.Config, gv schema.GroupVersion, add func(*runtime.Scheme) error, logger *slog.Logger) (*Client, error) {
+	client, parameter, err := NewREST(config, gv, add)
+	if err != nil {
+		return nil, err
+	}
+	l := logr.Discard()
+	if logger != nil {
+		l = logr.FromSlogHandler(logger.Handler())
+	}
+	return &Client{rest: client, parameter: parameter, gv: gv, logger: l}, nil
+}
+
+// NewREST returns what a Client asks with, and the codec of its parameters,
+// for who does other things than watch.
+func NewREST(config *rest.Config, gv schema.GroupVersion, add func(*runtime.Scheme) error) (rest.Interface, runtime.ParameterCodec, error) {
 	scheme := runtime.NewScheme()
 	if err := add(scheme); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	metav1.AddToGroupVersion(scheme, gv)
 	c := rest.CopyConfig(config)
@@ -67,13 +81,9 @@ func NewClient(config *rest.Config, gv schema.GroupVersion, add func(*runtime.Sc
 	c.Wrap(func(next http.RoundTripper) http.RoundTripper { return outspoken{next} })
 	client, err := rest.RESTClientFor(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	l := logr.Discard()
-	if logger != nil {
-		l = logr.FromSlogHandler(logger.Handler())
-	}
-	return &Client{rest: client, parameter: runtime.NewParameterCodec(scheme), gv: gv, logger: l}, nil
+	return client, runtime.NewParameterCodec(scheme), nil
 }
 
 // Query says which objects to watch.

@@ -23,11 +23,21 @@ type Driver interface {
 // RootWatcher is a Driver whose roots change apart from its certificates.
 type RootWatcher interface {
 	// WatchRoots calls set with all the roots to trust, first when they are
-	// known, then at each change, from one goroutine. It blocks until ctx ends
-	// (then nil), or it knows no more (then the reason): the Source keeps the
-	// last ones and calls again. The Source trusts new roots at once, and asks
-	// for a certificate that names them.
-	WatchRoots(ctx context.Context, set func([]*x509.Certificate)) error
+	// known, then at each change, from one goroutine, and waiting, from the
+	// same, with why there are none or no newer ones; nil, or set, ends that.
+	// It blocks until ctx ends (then nil), or it knows no more (then the
+	// reason): the Source keeps the last ones and calls again. The Source
+	// trusts new roots at once, and asks for a certificate that names them.
+	WatchRoots(ctx context.Context, set func([]*x509.Certificate), waiting func(why error)) error
+}
+
+// RenewalWatcher is a Driver that learns when a certificate is to be another
+// than it is, for example with other names, before its time.
+type RenewalWatcher interface {
+	// WatchRenewals calls renew when the last certificate that was issued is
+	// not what would be issued now, once for each such change. It blocks until
+	// ctx ends, and runs while the Source does.
+	WatchRenewals(ctx context.Context, renew func())
 }
 
 // Request is what a Source asks a Driver for.
@@ -40,7 +50,7 @@ type Request struct {
 	BundleHash string
 
 	// Waiting tells what the driver waits for, as long as it does; nil ends
-	// the wait. It is shown by Source.Err.
+	// the wait. It is shown by Source.Err, and logged when it changes.
 	Waiting func(why error)
 }
 

@@ -9,7 +9,7 @@ var (
 	ErrInvalidID = errors.New("identity: invalid SPIFFE ID")
 
 	// ErrRefused: a certificate, or what comes with it, breaks a rule that
-	// certificates of workloads keep.
+	// certificates of workloads keep, or an issuer refused to make one.
 	ErrRefused = errors.New("identity: certificate refused")
 
 	// ErrWrongService: the server that answered is good, but it is not the one

@@ -126,6 +126,9 @@ func (s *Source) Run(ctx context.Context) error {
 	defer watching.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if w, ok := s.driver.(RenewalWatcher); ok {
+		watching.Go(func() { w.WatchRenewals(ctx, s.Renew) })
+	}
 	if w, ok := s.driver.(RootWatcher); ok {
 		watching.Go(func() { s.watchRoots(ctx, w) })
 		select {
@@ -195,7 +198,7 @@ func (s *Source) watchRoots(ctx context.Context, w RootWatcher) {
 		err := w.WatchRoots(ctx, func(roots []*x509.Certificate) {
 			failures = 1
 			s.setRoots(roots)
-		})
+		}, s.reportRoots)
 		if ctx.Err() != nil {
 			return
 		}
@@ -218,15 +221,17 @@ func (s *Source) setRoots(roots []*x509.Certificate) {
 	s.reportRoots(nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.roots == nil {
+	switch {
+	case s.roots == nil:
 		close(s.rooted)
-	} else if BundleHash(s.roots) == BundleHash(roots) {
+	case BundleHash(s.roots) == BundleHash(roots):
 		return
+	default: // also before the first certificate: the request for it may be on its way, and names the roots before
+		s.Renew()
 	}
 	s.roots = roots
 	if c := s.Current(); !c.IsZero() {
 		s.setLocked(c.withRoots(roots))
-		s.Renew()
 	}
 }
 

@@ -56,13 +56,16 @@ func (d *driver) asked() []time.Time {
 type rootDriver struct {
 	*driver
 	roots chan []*x509.Certificate
+	why   chan error
 }
 
-func (d rootDriver) WatchRoots(ctx context.Context, set func([]*x509.Certificate)) error {
+func (d rootDriver) WatchRoots(ctx context.Context, set func([]*x509.Certificate), waiting func(error)) error {
 	for {
 		select {
 		case roots := <-d.roots:
 			set(roots)
+		case why := <-d.why:
+			waiting(why)
 		case <-ctx.Done():
 			return nil
 		}
@@ -263,7 +266,7 @@ func TestSetup(t *testing.T) {
 func TestRoots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newCA(t), newCA(t)
-		d := rootDriver{&driver{ca: a, life: time.Hour, now: time.Now}, make(chan []*x509.Certificate)}
+		d := rootDriver{driver: &driver{ca: a, life: time.Hour, now: time.Now}, roots: make(chan []*x509.Certificate)}
 		run(t, identity.NewSource(d, identity.SourceOptions{}), func(s *identity.Source) {
 			if len(d.asked()) != 0 {
 				t.Error("asked for a certificate before there were roots")
@@ -309,6 +312,111 @@ func TestRoots(t *testing.T) {
 			}
 			if s.Err() == nil {
 				t.Error("nobody says that the own certificate is under a retired root")
+			}
+		})
+	})
+}
+
+// blocked is a driver that issues when it may, and renews when it is told to.
+type blocked struct {
+	rootDriver
+	may   chan struct{}
+	renew chan struct{}
+}
+
+func (d blocked) Issue(ctx context.Context, r identity.Request) (identity.Issued, error) {
+	select {
+	case <-d.may:
+		return d.driver.Issue(ctx, r)
+	case <-ctx.Done():
+		return identity.Issued{}, ctx.Err()
+	}
+}
+
+func (d blocked) WatchRenewals(ctx context.Context, renew func()) {
+	for {
+		select {
+		case <-d.renew:
+			renew()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func newBlocked(t *testing.T, ca *authority) blocked {
+	t.Helper()
+	return blocked{
+		rootDriver: rootDriver{driver: &driver{ca: ca, life: time.Hour, now: time.Now}, roots: make(chan []*x509.Certificate), why: make(chan error)},
+		may:        make(chan struct{}), renew: make(chan struct{}),
+	}
+}
+
+// TestWaitingForRoots holds that a driver can say why there are no roots.
+func TestWaitingForRoots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t)
+		d := newBlocked(t, ca)
+		run(t, identity.NewSource(d, identity.SourceOptions{}), func(s *identity.Source) {
+			for _, why := range []error{errors.New("no ConfigMap"), nil, errors.New("away")} {
+				d.why <- why
+				synctest.Wait()
+				if got := s.Err(); !errors.Is(got, why) || (got == nil) != (why == nil) {
+					t.Errorf("Err() = %v, want %v", got, why)
+				}
+			}
+			d.roots <- []*x509.Certificate{ca.cert}
+			synctest.Wait()
+			if err := s.Err(); err != nil {
+				t.Errorf("Err() = %v once there are roots", err)
+			}
+		})
+	})
+}
+
+// TestRootsWhileAsking holds that the request that was made in the name of
+// other roots is followed by one in the name of those that came meanwhile.
+func TestRootsWhileAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newCA(t), newCA(t)
+		d := newBlocked(t, a)
+		run(t, identity.NewSource(d, identity.SourceOptions{}), func(*identity.Source) {
+			d.roots <- []*x509.Certificate{a.cert}
+			synctest.Wait()
+			d.roots <- []*x509.Certificate{a.cert, b.cert}
+			synctest.Wait()
+			began := time.Now()
+			d.may <- struct{}{}
+			d.may <- struct{}{}
+			synctest.Wait()
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("the next request came after %s", took)
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if got, want := d.requests[len(d.requests)-1].BundleHash, identity.BundleHash([]*x509.Certificate{a.cert, b.cert}); got != want {
+				t.Errorf("the last of %d requests names %s, want %s", len(d.requests), got, want)
+			}
+		})
+	})
+}
+
+// TestRenewalWatcher holds that a driver can have a certificate renewed, and
+// that nothing of it is left when the Source has ended.
+func TestRenewalWatcher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t)
+		d := newBlocked(t, ca)
+		run(t, identity.NewSource(d, identity.SourceOptions{}), func(s *identity.Source) {
+			d.roots <- []*x509.Certificate{ca.cert}
+			d.may <- struct{}{}
+			synctest.Wait()
+			first := s.Current()
+			d.renew <- struct{}{}
+			d.may <- struct{}{}
+			synctest.Wait()
+			if first.IsZero() || s.Current() == first {
+				t.Errorf("not renewed: %v", s.Err())
 			}
 		})
 	})

@@ -1,0 +1,188 @@
+package kubesource
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+
+	"github.com/xinhari/xinhari/pkg/catalog"
+	"github.com/xinhari/xinhari/pkg/identity"
+)
+
+// shelf is a catalog's driver that delivers what a test puts into it.
+type shelf struct {
+	states chan catalog.State
+	err    error
+}
+
+func (*shelf) Name() string { return "shelf" }
+
+func (s *shelf) Watch(ctx context.Context, _ catalog.Selection, set func(catalog.State)) error {
+	for s.err == nil {
+		select {
+		case state := <-s.states:
+			set(state)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return s.err
+}
+
+func (s *shelf) put(all snapshot) {
+	state := catalog.State{Synced: all.Synced, Err: all.Err}
+	for _, o := range all.Objects {
+		state.Objects = append(state.Objects, o)
+	}
+	s.states <- state
+}
+
+// watched runs WatchRenewals of a driver whose certificate was made of what.
+func watched(t *testing.T, made snapshot, f func(t *testing.T, s *shelf, d *driver, renewals func() int)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{states: make(chan catalog.State)}
+		d, err := newDriver(&rest.Config{Host: "localhost"}, Options{Namespace: "shop", Account: "orders", Catalog: catalog.New(s)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		count := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		running.Go(func() {
+			d.WatchRenewals(ctx, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				count++
+			})
+		})
+		d.services.issued(identity.ID{ServiceAccount: "orders"}, viewOf(made, "orders"), []string{"orders.shop.svc"})
+		f(t, s, d, func() int {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return count
+		})
+	})
+}
+
+func TestWatchRenewals(t *testing.T) {
+	a, b, c := synced(service("orders", selecting("a"))), synced(service("orders", selecting("b"))), synced(service("orders", selecting("c")))
+	for _, test := range []struct {
+		name    string
+		changes []snapshot
+		pause   time.Duration
+		want    int
+	}{
+		{"what was there when the certificate was made", []snapshot{a}, 0, 0},
+		{"what was not there when the certificate was made", []snapshot{b}, 0, 1},
+		{"a burst", []snapshot{a, b, c, b}, 0, 1},
+		{"what changes back at once", []snapshot{a, b, a}, time.Microsecond, 0},
+		{"two changes in a long time", []snapshot{a, b, c}, time.Minute, 2},
+		{"the same again and again", []snapshot{b, b, b}, time.Minute, 1},
+		{"the API server is lost", []snapshot{a, {Err: errors.New("away")}}, 0, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			watched(t, a, func(t *testing.T, s *shelf, _ *driver, renewals func() int) {
+				for _, change := range test.changes {
+					s.put(change)
+					time.Sleep(test.pause)
+				}
+				time.Sleep(time.Minute)
+				if got := renewals(); got != test.want {
+					t.Errorf("%d renewals, want %d", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestFleetSpreads holds that the pods of a Service do not all ask at once.
+func TestFleetSpreads(t *testing.T) {
+	a, b := synced(service("orders", selecting("a"))), synced(service("orders", selecting("b")))
+	const pods = 200
+	early, late := time.Hour, time.Duration(0)
+	for range pods {
+		watched(t, a, func(_ *testing.T, s *shelf, _ *driver, renewals func() int) {
+			s.put(b)
+			began := time.Now()
+			for renewals() == 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			took := time.Since(began)
+			early, late = min(early, took), max(late, took)
+		})
+	}
+	if early > 200*time.Millisecond || late < 1500*time.Millisecond || late > 2100*time.Millisecond {
+		t.Errorf("they renew from %s to %s after the change", early, late)
+	}
+}
+
+// TestCatalogThatFails holds that the reason comes into the messages.
+func TestCatalogThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := newDriver(&rest.Config{Host: "localhost"}, Options{Namespace: "shop", Catalog: catalog.New(&shelf{err: errors.New("broken")})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		running.Go(func() { d.WatchRenewals(ctx, func() {}) })
+		synctest.Wait()
+		if err := d.services.snapshot().Err; err == nil || err.Error() != "broken" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestSignedAfterAChange holds that a Service which came while the request was
+// pending is no reason to renew: it is why there is a certificate.
+func TestSignedAfterAChange(t *testing.T) {
+	id := identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "orders"}
+	before, after := synced(), synced(service("orders", selecting("orders")))
+	var d *driver
+	comes := func(w http.ResponseWriter, made *certificatesv1.CertificateSigningRequest) {
+		d.services.set(after)
+		pending(w, made)
+	}
+	for _, test := range []struct {
+		name string
+		gets []answer
+		want bool
+	}{
+		{"seen before a look that found it pending", []answer{comes, pending, signed(t, id)}, false},
+		{"seen after the last such look, so perhaps not by the signer", []answer{comes, signed(t, id)}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFaulty(t, []answer{pending}, test.gets)
+			d = f.driver(t)
+			d.services.set(before)
+			issued, err := d.Issue(t.Context(), identity.Request{Key: newKey(t), Waiting: func(error) {}})
+			if err != nil || len(issued.Chain) != 1 {
+				t.Fatalf("got %v, %v", issued.Chain, err)
+			}
+			if got := d.services.wish(false); got != test.want {
+				t.Errorf("to be renewed: %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+var (
+	_ identity.Driver         = (*driver)(nil)
+	_ identity.RootWatcher    = (*driver)(nil)
+	_ identity.RenewalWatcher = (*driver)(nil)
+)

@@ -1,0 +1,300 @@
+package kubesource
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubewatch"
+	"github.com/xinhari/xinhari/pkg/identity"
+)
+
+func TestNewRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		config *rest.Config
+		o      Options
+	}{
+		{"no configuration", nil, Options{Namespace: "shop"}},
+		{"no namespace", &rest.Config{}, Options{}},
+		{"a token file that is not there", &rest.Config{Host: "localhost", BearerTokenFile: "/nowhere/token"}, Options{Namespace: "shop"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := New(test.config, test.o); err == nil {
+				t.Error("taken")
+			}
+		})
+	}
+}
+
+// TestPace holds what the API server is asked of: within a quarter of a second
+// often enough to see a certificate soon after it is there, and little after.
+func TestPace(t *testing.T) {
+	looks := func(took, until time.Duration) (n int, longest time.Duration) {
+		var p pace
+		for at := time.Duration(0); at < until; n++ {
+			wait := p.next(took)
+			longest = max(longest, wait)
+			at += wait + took
+		}
+		return n, longest
+	}
+	for _, test := range []struct {
+		name        string
+		took, until time.Duration
+		least, most int
+		longest     time.Duration
+	}{
+		{"at first", time.Millisecond, 250 * time.Millisecond, 4, 7, 190 * time.Millisecond},
+		{"in 10 s", time.Millisecond, 10 * time.Second, 12, 20, 2400 * time.Millisecond},
+		{"in an hour", time.Millisecond, time.Hour, 1500, 2300, 2400 * time.Millisecond},
+		{"of one that takes 300 ms to answer, in 3 s", 300 * time.Millisecond, 3 * time.Second, 3, 5, 2400 * time.Millisecond},
+		{"of one that takes 10 s to answer, in a minute", 10 * time.Second, time.Minute, 5, 6, 2400 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n, longest := looks(test.took, test.until)
+			if n < test.least || n > test.most || longest > test.longest {
+				t.Errorf("%d looks, the longest pause %s; want %d to %d, at most %s", n, longest, test.least, test.most, test.longest)
+			}
+		})
+	}
+}
+
+func TestRequestName(t *testing.T) {
+	for _, test := range []struct{ name, pod, want string }{
+		{"a pod of a Deployment", "orders-7d9f8-x2x4z", "xinhari-orders-7d9f8-x2x4z-"},
+		{"no name", "", "xinhari-"},
+		{"what no object is named like", "-Ä_My.Host.", "xinhari-my-host-"},
+		{"a long name", strings.Repeat("a", 253), "xinhari-" + strings.Repeat("a", maxHint) + "-"},
+		{"a name that is cut at a hyphen", strings.Repeat("a", maxHint-1) + "-b", "xinhari-" + strings.Repeat("a", maxHint-1) + "-"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := requestName(test.pod)
+			random := strings.TrimPrefix(got, test.want)
+			if len(got) > 128 || random == got || len(random) != 26 || random != strings.ToLower(random) || got == requestName(test.pod) {
+				t.Errorf("got %q, want %q and 26 random characters", got, test.want)
+			}
+		})
+	}
+}
+
+func claims(text string) string {
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(text)) + ".c2ln"
+}
+
+func TestTokenAccount(t *testing.T) {
+	for _, test := range []struct{ name, token, want string }{
+		{"a ServiceAccount's", claims(`{"sub":"system:serviceaccount:shop:orders","aud":["x"]}`), "orders"},
+		{"a person's", claims(`{"sub":"alice"}`), ""},
+		{"a node's", claims(`{"sub":"system:node:shop:orders"}`), ""},
+		{"one with a colon more", claims(`{"sub":"system:serviceaccount:shop:orders:x"}`), ""},
+		{"one without a subject", claims(`{}`), ""},
+		{"one that is no JSON", claims(`{`), ""},
+		{"one that is no base64", "e30.$$$.c2ln", ""},
+		{"one of two parts", "e30.e30", ""},
+		{"none", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := tokenAccount(test.token); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func FuzzTokenAccount(f *testing.F) {
+	f.Add(claims(`{"sub":"system:serviceaccount:shop:orders"}`))
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, token string) {
+		if got := tokenAccount(token); strings.Contains(got, ":") {
+			t.Errorf("account %q", got)
+		}
+	})
+}
+
+func TestVerdict(t *testing.T) {
+	condition := func(kind certificatesv1.RequestConditionType, status corev1.ConditionStatus) certificatesv1.CertificateSigningRequestCondition {
+		return certificatesv1.CertificateSigningRequestCondition{Type: kind, Status: status, Reason: "WeakKey", Message: "make one that is"}
+	}
+	for _, test := range []struct {
+		name   string
+		status certificatesv1.CertificateSigningRequestStatus
+		want   string // of the error; "" is pending
+	}{
+		{"nothing yet", certificatesv1.CertificateSigningRequestStatus{}, ""},
+		{"approved", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
+			condition(certificatesv1.CertificateApproved, corev1.ConditionTrue),
+		}}, ""},
+		{"denied", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
+			condition(certificatesv1.CertificateDenied, corev1.ConditionTrue),
+		}}, "request r was denied (WeakKey): make one that is"},
+		{"approved, and failed with a certificate", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
+			condition(certificatesv1.CertificateApproved, corev1.ConditionTrue), condition(certificatesv1.CertificateFailed, corev1.ConditionTrue),
+		}, Certificate: []byte("x")}, "request r failed (WeakKey): make one that is"},
+		{"a condition that is not true", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
+			condition(certificatesv1.CertificateFailed, corev1.ConditionFalse),
+		}}, ""},
+		{"a certificate that is none", certificatesv1.CertificateSigningRequestStatus{Certificate: []byte("x")}, "request r: there is no certificate"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			chain, err := verdict(&certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Status: test.status})
+			switch {
+			case chain != nil:
+				t.Errorf("got %v", chain)
+			case test.want == "" && err != nil:
+				t.Errorf("got %v, want pending", err)
+			case test.want != "" && (!errors.Is(err, identity.ErrRefused) || !strings.HasSuffix(err.Error(), test.want)):
+				t.Errorf("got %v, want ErrRefused with %q", err, test.want)
+			}
+		})
+	}
+}
+
+// service returns a Service of namespace shop.
+func service(name string, spec xinhariv1alpha1.ServiceSpec) *xinhariv1alpha1.Service {
+	return &xinhariv1alpha1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: spec}
+}
+
+func synced(all ...*xinhariv1alpha1.Service) snapshot {
+	return snapshot{Objects: all, Synced: time.Unix(1, 0)}
+}
+
+func selecting(app string) xinhariv1alpha1.ServiceSpec {
+	return xinhariv1alpha1.ServiceSpec{Selector: xinhariv1alpha1.Labels{"app": xinhariv1alpha1.LabelValue(app)}}
+}
+
+func TestPendingReason(t *testing.T) {
+	of := func(account string, s xinhariv1alpha1.ServiceSpec) xinhariv1alpha1.ServiceSpec {
+		s.ServiceAccountName = account
+		return s
+	}
+	const (
+		mend     = "make a Service whose serviceAccountName (or, if omitted, whose name) is orders and whose selector matches this pod's labels"
+		operator = "the operator does not run or cannot sign now"
+	)
+	denied := &kubewatch.PermissionError{Verb: "list", Resource: "services.xinhari.com", Namespace: "shop", Err: errors.New("forbidden")}
+	for _, test := range []struct {
+		name    string
+		s       snapshot
+		watched bool
+		account string
+		want    []string
+		not     string
+	}{
+		{"without a catalog", snapshot{}, false, "orders", []string{"namespace shop", mend, operator}, ""},
+		{"without an account", synced(), true, "", []string{"is the pod's account", operator}, ""},
+		{"before the Services are known", snapshot{}, true, "orders", []string{mend, operator}, "names account"},
+		{"while the API server is away", snapshot{Err: errors.New("refused")}, true, "orders", []string{mend, "cannot be read: refused"}, "names account"},
+		{"no right to read Services, which the first Service gives", snapshot{Err: denied}, true, "orders", []string{"no Service of namespace shop names account orders: " + mend}, operator},
+		{"no Service", synced(service("inventory", selecting("orders"))), true, "orders", []string{"no Service of namespace shop names account orders: " + mend}, operator},
+		{"another selector", synced(service("orders", selecting("shop"))), true, "orders", []string{"Service orders names account orders and its selector {app: shop} does not match this pod's labels", operator}, mend},
+		{"two Services, one without a selector", synced(service("a", of("orders", selecting("x"))), service("b", of("orders", xinhariv1alpha1.ServiceSpec{}))), true, "orders",
+			[]string{"Service a names account orders and its selector {app: x} does not", "Service b names account orders and has no selector"}, mend},
+		{"one that selects all", synced(service("orders", xinhariv1alpha1.ServiceSpec{ClientOnly: true})), true, "orders", []string{"should account for this pod", operator}, "does not match"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := pendingReason(test.s, test.watched, "shop", test.account)
+			for _, want := range test.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("got %q, want it to say %q", got, want)
+				}
+			}
+			if test.not != "" && strings.Contains(got, test.not) {
+				t.Errorf("got %q, which says %q", got, test.not)
+			}
+		})
+	}
+}
+
+func TestWish(t *testing.T) {
+	id := identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "orders"}
+	one := synced(service("orders", selecting("orders")))
+	other := service("inventory", selecting("orders"))
+	other.Spec.ServiceAccountName = "orders"
+	two := synced(other, service("orders", selecting("orders")))
+	gone := service("orders", selecting("orders"))
+	gone.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	with := func(change func(*xinhariv1alpha1.ServiceSpec)) snapshot {
+		s := service("orders", selecting("orders"))
+		change(&s.Spec)
+		return synced(s)
+	}
+	names := []string{"orders.shop.svc"}
+	for _, test := range []struct {
+		name   string
+		before snapshot // when the certificate was made
+		names  []string // in it
+		after  snapshot
+		want   bool
+	}{
+		{"nothing changed", one, names, one, false},
+		{"a Service of another account", one, names, synced(service("orders", selecting("orders")), service("x", selecting("orders"))), false},
+		{"a Service more", one, names, two, true},
+		{"a Service less", two, names, one, true},
+		{"none left", one, names, synced(), true},
+		{"one that is being deleted", one, names, synced(gone), true},
+		{"another selector", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.Selector["tier"] = "a" }), true},
+		{"another account", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.ServiceAccountName = "x" }), true},
+		{"clientOnly", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.ClientOnly = true }), true},
+		{"coreService", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.CoreService = xinhariv1alpha1.CoreServiceExisting }), true},
+		{"another life", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.Identity = &xinhariv1alpha1.ServiceIdentity{Duration: "1h"} }), true},
+		{"another mode", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) {
+			s.Identity = &xinhariv1alpha1.ServiceIdentity{Mode: xinhariv1alpha1.IdentityPermissive}
+		}), false},
+		{"another port", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.Ports = []xinhariv1alpha1.ServicePort{{Name: "x", Port: 1}} }), false},
+		{"the Services were not known, and are as the names say", snapshot{}, names, one, false},
+		{"the Services were not known, and are others", snapshot{}, names, two, true},
+		{"the Services are not known any more", one, names, snapshot{Err: errors.New("away")}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newServices()
+			s.set(test.before)
+			if s.wish(true) {
+				t.Error("a wish before there is a certificate")
+			}
+			s.issued(id, s.view(id.ServiceAccount), test.names)
+			s.set(test.after)
+			if got := s.wish(false); got != test.want {
+				t.Errorf("wish is %v, want %v", got, test.want)
+			}
+			if got := s.wish(true); got != test.want {
+				t.Errorf("wish to take is %v, want %v", got, test.want)
+			}
+			if s.wish(true) {
+				t.Error("the same wish twice")
+			}
+		})
+	}
+}
+
+func TestWishThatPasses(t *testing.T) {
+	id := identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "orders"}
+	s := newServices()
+	a, b := synced(service("orders", selecting("a"))), synced(service("orders", selecting("b")))
+	s.set(a)
+	s.issued(id, s.view("orders"), nil)
+	var got []bool
+	for _, now := range []snapshot{b, a, b, a} {
+		s.set(now)
+		got = append(got, s.wish(true))
+	}
+	s.issued(id, viewOf(b, "orders"), nil) // made while it was b, and it is a again
+	got = append(got, s.wish(true))
+	s.issued(id, viewOf(a, "orders"), nil)
+	s.set(b) // wished for once, and again after a certificate without it
+	got = append(got, s.wish(true))
+	s.issued(id, viewOf(a, "orders"), nil)
+	got = append(got, s.wish(true))
+	if diff := cmp.Diff([]bool{true, false, false, false, true, true, true}, got); diff != "" {
+		t.Errorf("wishes (-want +got):\n%s", diff)
+	}
+}
