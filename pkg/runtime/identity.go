@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/identity/kubesource"
 	"github.com/xinhari/xinhari/pkg/identity/localsource"
 )
 
@@ -55,11 +57,17 @@ func (p *proof) open(s settings, src *sources) error {
 }
 
 func openSource(s settings, src *sources) (*identity.Source, error) {
-	o := identity.SourceOptions{Logger: s.Logger}
-	if s.Profile == Kubernetes {
-		return nil, errors.New("no source")
+	if s.Profile != Kubernetes {
+		return localsource.New(s.service.Name, localsource.Options{
+			Namespace: s.service.Namespace, Source: identity.SourceOptions{Logger: s.Logger},
+		})
 	}
-	return localsource.New(s.service.Name, localsource.Options{Namespace: s.service.Namespace, Source: o})
+	// The identity is the pod's, whatever namespace the options name.
+	namespace, err := s.Profile.namespace(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return kubesource.New(src.cluster, kubesource.Options{Namespace: namespace, Catalog: src.callees.catalog, Logger: s.Logger})
 }
 
 // onThisMachine reports whether an address is one of the loopback network.
