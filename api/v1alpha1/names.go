@@ -36,6 +36,8 @@ const (
 	KeyNATSURL = "natsURL"
 	// KeyEtcdEndpoints holds the etcd URLs for locks and configuration, separated by commas.
 	KeyEtcdEndpoints = "etcdEndpoints"
+	// KeyTrustBundle holds the roots to trust, in PEM.
+	KeyTrustBundle = "ca.crt"
 )
 
 // Condition types of the four kinds. Ready is always there once an object was looked at; Reconciling and Stalled are
@@ -73,6 +75,19 @@ const (
 	ReasonSharedAccount = "SharedAccount"
 )
 
+// The trust bundle and its rotation, in the operator's namespace.
+const (
+	// TrustConfigMap is the name of the ConfigMap with the trust bundle of every namespace and the state of a rotation.
+	TrustConfigMap = "xinhari-trust"
+	// AnnotationRotation on the ConfigMap named TrustConfigMap asks for a step of a rotation: RotationStart or RotationForce.
+	// The operator removes it when it acts on it.
+	AnnotationRotation = "xinhari.com/rotation"
+	// RotationStart is the value of AnnotationRotation that begins a rotation to a new root.
+	RotationStart = "start"
+	// RotationForce is the value of AnnotationRotation that goes on to the next step without waiting for workloads.
+	RotationForce = "force"
+)
+
 // Requests for certificates.
 const (
 	// SignerName is the signer that workloads name in their CertificateSigningRequests.
@@ -82,4 +97,7 @@ const (
 	// AnnotationBundleHash on a CertificateSigningRequest is the hash of the trust bundle that the workload uses: 64
 	// lower case hexadecimal digits. It is the workload's acknowledgement of that bundle.
 	AnnotationBundleHash = "xinhari.com/bundle-hash"
+	// AnnotationSource on a CertificateSigningRequest is what a runtime chose once for itself: 16 lower case hexadecimal
+	// digits. With the pod's UID it names a holder of certificates, whose newest replaces its older ones.
+	AnnotationSource = "xinhari.com/source"
 )
