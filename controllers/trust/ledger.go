@@ -17,6 +17,8 @@ const (
 	// perPod is how many holders of one pod are waited for: the newest. A pod that asks again and again under other names
 	// harms itself alone.
 	perPod = 32
+	// disowned is the bundle of a holder whose acknowledgement is void.
+	disowned = "-"
 	// tidy is how often records that ran out are removed where nothing else is written.
 	tidy = time.Hour
 )
@@ -71,8 +73,17 @@ func (l *ledger) fold(request types.UID, h *Holder, now time.Time) {
 	if ok && (known.same(h) || !h.replaces(known)) {
 		return
 	}
-	if ok && known.Issued.Equal(h.Issued) && known.Ends.Equal(h.Ends) && known.Bundle == h.Bundle && len(minus(h.Roots, known.Roots)) == 0 {
-		return // roots that ceased to be trusted meanwhile are still those that it is under
+	if ok && known.Issued.Equal(h.Issued) && known.Ends.Equal(h.Ends) {
+		// Read again after a restart: roots that ceased to be trusted meanwhile are still those that it is under, and what
+		// was disowned stays so.
+		again := *h
+		if known.Bundle == disowned {
+			again.Bundle = disowned
+		}
+		again.Roots = union(known.Roots, h.Roots)
+		if h = &again; known.same(h) {
+			return
+		}
 	}
 	l.put(h)
 	l.dirty[shardOf(h.key())] = true
@@ -111,6 +122,21 @@ func (l *ledger) gone(uid string) {
 	defer l.mu.Unlock()
 	for _, key := range slices.Clone(l.pods[uid]) {
 		l.drop(key)
+	}
+}
+
+// disown has nobody have acknowledged a bundle that is about to be distributed: whoever did so when it was distributed before
+// may since trust another.
+func (l *ledger) disown(hash string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, h := range l.holders {
+		if h.Bundle == hash {
+			again := *h
+			again.Bundle = disowned
+			l.holders[key] = &again
+			l.dirty[shardOf(key)] = true
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -100,6 +101,9 @@ func (c *Controller) writePage(ctx context.Context, i int, data map[string]strin
 			return nil
 		}
 		page = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: shardName(i), Namespace: c.namespace}}
+	}
+	if page.ResourceVersion != "" && maps.Equal(page.Data, data) {
+		return nil
 	}
 	page = page.DeepCopy()
 	page.Data = data

@@ -89,6 +89,7 @@ type Outcome struct {
 	Retired []string      // with Sign and Trust
 	State   State         // with Rest
 	Acted   bool          // the request was acted on: its annotation goes in the write of the state
+	Anew    bool          // the state names another bundle: whoever acknowledged that one before may since trust another
 	Waiting []*Holder     // who is waited for
 	After   time.Duration // when to look again, without any event; zero is not
 }
@@ -371,10 +372,13 @@ func (d *decision) alive() int {
 }
 
 func (d *decision) write(waiting []*Holder, after time.Duration) Outcome {
+	out := Outcome{Acted: d.acted, Waiting: waiting, After: after}
 	if d.next.BundleHash != d.Hash {
+		out.Anew = d.next.BundleHash != ""
 		d.next.BundleHash, d.next.Settled = d.Hash, nil
 	}
-	return Outcome{State: d.next, Acted: d.acted, Waiting: waiting, After: after}
+	out.State = d.next
+	return out
 }
 
 // short returns enough of a hash to know it by.

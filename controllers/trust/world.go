@@ -3,10 +3,10 @@ package trust
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -132,13 +132,7 @@ func describe(i *issuer.Issuer, err error, now time.Time) *Issuer {
 
 // cause says what is wrong, without that it is the issuer.
 func cause(err error) string {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		if all := joined.Unwrap(); len(all) == 2 && errors.Is(all[0], issuer.ErrUnusable) {
-			return all[1].Error()
-		}
-	}
-	return err.Error()
+	return strings.TrimPrefix(err.Error(), issuer.ErrUnusable.Error()+": ")
 }
 
 // do does what a step says. It returns whether anything was written.
@@ -180,6 +174,12 @@ func (c *Controller) publish(ctx context.Context, w *world, out Outcome) (bool, 
 		bundle := data[xinhariv1alpha1.KeyTrustBundle] == w.object.Data[xinhariv1alpha1.KeyTrustBundle]
 		if bundle && sameButMessages(w.state, out.State) && time.Since(c.published) < c.pace {
 			return false, nil
+		}
+	}
+	if out.Anew {
+		c.ledger.disown(short(out.State.BundleHash))
+		if err := c.flush(ctx); err != nil {
+			return false, err
 		}
 	}
 	if out.Acted {

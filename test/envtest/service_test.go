@@ -174,7 +174,9 @@ func TestServices(t *testing.T) {
 	t.Run("the namespace is left clean by its last Service", testLastService)
 	t.Run("who may call may find", testRights)
 	t.Run("events tell of changes only", testEvents)
-	t.Run("trust", func(t *testing.T) { testTrust(t, &stop) })
+	t.Run("trust", func(inner *testing.T) {
+		testTrust(inner, func() { stop() }, func() { stop = startOperator(t) })
+	})
 	t.Run("signing", testSigner)
 	if t.Failed() {
 		return
