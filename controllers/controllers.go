@@ -24,6 +24,7 @@ import (
 	"github.com/xinhari/xinhari/controllers/service"
 	"github.com/xinhari/xinhari/controllers/signer"
 	"github.com/xinhari/xinhari/controllers/signer/issuer"
+	"github.com/xinhari/xinhari/controllers/trust"
 )
 
 // Deps is what controllers need beside a manager.
@@ -32,8 +33,12 @@ type Deps struct {
 	Defaults namespace.Defaults
 	// Namespace is the one that the operator runs in and keeps its issuer in. It is required, and that of ManagerOptions.
 	Namespace string
-	// Signer is how certificates are signed.
+	// Issuer is which issuer the installer wants to sign. Its Secret is that of ManagerOptions.
+	Issuer issuer.Wanted
+	// Signer is how certificates are signed, but for what follows from the rest.
 	Signer signer.Options
+	// Trust is how roots are rotated, but for what follows from the rest.
+	Trust trust.Options
 }
 
 // AddAll adds every controller to a manager, whose options must be those of ManagerOptions, and the checks of its health.
@@ -44,13 +49,22 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 	if deps.Namespace == "" {
 		return fmt.Errorf("no namespace of the operator is given")
 	}
+	own, err := ownCache(m, deps.Namespace)
+	if err != nil {
+		return fmt.Errorf("cache of the operator's own objects: %w", err)
+	}
+	recorder := m.GetEventRecorder(xinhariv1alpha1.FieldOwner)
+	deps.Trust.Wanted, deps.Trust.Own = deps.Issuer, own
+	bundles := trust.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Namespace, deps.Defaults.TrustDomain, deps.Trust)
+	deps.Signer.Wanted, deps.Signer.Signing, deps.Signer.Recorded = deps.Issuer, own, bundles.Recorded
 	for _, c := range []interface {
 		Name() string
 		Register(context.Context, ctrl.Manager) error
 	}{
-		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults),
-		service.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Defaults.TrustDomain),
-		signer.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
+		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults, namespace.Trust{Cache: own, Namespace: deps.Namespace}),
+		service.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Defaults.TrustDomain),
+		signer.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
+		bundles,
 	} {
 		if err := c.Register(ctx, m); err != nil {
 			return fmt.Errorf("controller %s: %w", c.Name(), err)
@@ -73,9 +87,9 @@ func Scheme() (*runtime.Scheme, error) {
 }
 
 // Cache returns options of a cache that holds no more than the controllers look at: of the core kinds only the objects
-// that carry our labels or names, and of each object only what is compared or counted. Of Secrets that is the issuer's, in
-// the operator's namespace.
-func Cache(operatorNamespace string) (cache.Options, error) {
+// that carry our labels or names, and of each object only what is compared or counted. Of Secrets that is the wanted
+// issuer's, in the operator's namespace.
+func Cache(operatorNamespace, issuerSecret string) (cache.Options, error) {
 	named, err := labels.NewRequirement(xinhariv1alpha1.LabelService, selection.Exists, nil)
 	if err != nil {
 		return cache.Options{}, err
@@ -99,11 +113,39 @@ func Cache(operatorNamespace string) (cache.Options, error) {
 			},
 			&corev1.Secret{}: {
 				Namespaces: map[string]cache.Config{operatorNamespace: {}},
-				Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, issuer.SecretName),
+				Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, issuerSecret),
 			},
 		},
 	}, nil
 }
+
+// ownCache adds to a manager a cache of what the operator keeps for itself: the Secret of the issuer that signs and the state
+// of trust. It is one of its own since the rights to watch are by name, and one cache watches one name of a kind.
+func ownCache(m ctrl.Manager, operatorNamespace string) (cache.Cache, error) {
+	named := func(name string) cache.ByObject {
+		return cache.ByObject{
+			Namespaces: map[string]cache.Config{operatorNamespace: {}},
+			Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, name),
+		}
+	}
+	c, err := cache.New(m.GetConfig(), cache.Options{
+		HTTPClient: m.GetHTTPClient(), Scheme: m.GetScheme(), Mapper: m.GetRESTMapper(), DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}:    named(issuer.SigningSecret),
+			&corev1.ConfigMap{}: named(xinhariv1alpha1.TrustConfigMap),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, m.Add(early{c})
+}
+
+// early is a cache that a manager starts with its own, before what reads it.
+type early struct{ cache.Cache }
+
+// GetCache is how a manager knows it.
+func (e early) GetCache() cache.Cache { return e.Cache }
 
 // strip removes from an object what no controller looks at.
 func strip(in any) (any, error) {

@@ -10,6 +10,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/xinhari/xinhari/controllers/signer/issuer"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=xinhari-system,resources=leases,verbs=create
@@ -25,6 +27,7 @@ type Manager struct {
 	MetricsAddress string // address of /metrics; 0 is none
 	HealthAddress  string // address of /healthz and /readyz; 0 is none
 	Elect          bool   // whether it works only while it holds the lease
+	IssuerSecret   string // name of the Secret of the issuer that the installer wants; empty is xinhari-ca
 }
 
 // ManagerOptions returns options of a manager that runs the controllers with the configuration of its client.
@@ -33,7 +36,7 @@ func ManagerOptions(config *rest.Config, o Manager) (ctrl.Options, error) {
 	if err != nil {
 		return ctrl.Options{}, err
 	}
-	cache, err := Cache(o.Namespace)
+	cache, err := Cache(o.Namespace, issuer.Wanted{Secret: o.IssuerSecret}.Name())
 	if err != nil {
 		return ctrl.Options{}, err
 	}

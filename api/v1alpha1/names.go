@@ -75,6 +75,19 @@ const (
 	ReasonSharedAccount = "SharedAccount"
 )
 
+// The trust bundle and its rotation, in the operator's namespace.
+const (
+	// TrustConfigMap is the name of the ConfigMap with the trust bundle of every namespace and the state of a rotation.
+	TrustConfigMap = "xinhari-trust"
+	// AnnotationRotation on the ConfigMap named TrustConfigMap asks for a step of a rotation: RotationStart or RotationForce.
+	// The operator removes it when it acts on it.
+	AnnotationRotation = "xinhari.com/rotation"
+	// RotationStart is the value of AnnotationRotation that begins a rotation to a new root.
+	RotationStart = "start"
+	// RotationForce is the value of AnnotationRotation that goes on to the next step without waiting for workloads.
+	RotationForce = "force"
+)
+
 // Requests for certificates.
 const (
 	// SignerName is the signer that workloads name in their CertificateSigningRequests.

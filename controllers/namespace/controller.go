@@ -1,5 +1,5 @@
 // Package namespace gives a namespace that has a Service what its workloads need to start, and takes it away with the
-// last Service: the ConfigMap xinhari with the runtime's defaults, and two RoleBindings.
+// last Service: the ConfigMap xinhari with the runtime's defaults and the trust bundle, and two RoleBindings.
 //
 // # Who may read what
 //
@@ -29,13 +29,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/internal/apply"
+	"github.com/xinhari/xinhari/internal/pemfile"
 )
 
 // lookAgain is how often objects of ours by name and someone else's by label are looked at again.
@@ -55,17 +59,25 @@ type Defaults struct {
 	EtcdEndpoints []string // URLs of etcd members
 }
 
+// Trust is where the trust bundle comes from: the ConfigMap xinhari-trust of a namespace. The zero value is nowhere.
+type Trust struct {
+	Cache     cache.Cache
+	Namespace string
+}
+
 // Controller reconciles namespaces.
 type Controller struct {
 	client   client.Client
 	live     client.Reader
 	defaults Defaults
+	trust    Trust
 	now      func() time.Time
 }
 
-// New returns a controller that reads and writes by c, reads what c's cache leaves out by live, and tells defaults.
-func New(c client.Client, live client.Reader, defaults Defaults) *Controller {
-	return &Controller{client: c, live: live, defaults: defaults, now: time.Now}
+// New returns a controller that reads and writes by c, reads what c's cache leaves out by live, and tells defaults and the
+// trust bundle.
+func New(c client.Client, live client.Reader, defaults Defaults, trust Trust) *Controller {
+	return &Controller{client: c, live: live, defaults: defaults, trust: trust, now: time.Now}
 }
 
 // Name returns the controller's name.
@@ -86,7 +98,11 @@ func (c *Controller) Reconcile(ctx context.Context, r reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	wanted := desired(namespace, services.Items, rules.Items, accounts, c.defaults, c.now())
+	bundle, err := c.bundle(ctx, namespace)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	wanted := desired(namespace, services.Items, rules.Items, accounts, c.defaults, bundle, c.now())
 
 	foreign := false
 	var errs []error
@@ -116,6 +132,26 @@ func (c *Controller) Reconcile(ctx context.Context, r reconcile.Request) (reconc
 		result.RequeueAfter = lookAgain
 	}
 	return result, nil
+}
+
+// bundle returns the roots to trust. Where the operator's own object holds none that can be read, those that the namespace
+// has stay: before it is mended, none would be worse.
+func (c *Controller) bundle(ctx context.Context, namespace string) (string, error) {
+	if c.trust.Cache == nil {
+		return "", nil
+	}
+	state := new(corev1.ConfigMap)
+	err := c.trust.Cache.Get(ctx, client.ObjectKey{Namespace: c.trust.Namespace, Name: xinhariv1alpha1.TrustConfigMap}, state)
+	if client.IgnoreNotFound(err) != nil {
+		return "", err
+	}
+	text := state.Data[xinhariv1alpha1.KeyTrustBundle]
+	if _, err := pemfile.Certificates([]byte(text)); err == nil {
+		return text, nil
+	}
+	has := new(corev1.ConfigMap)
+	err = c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: xinhariv1alpha1.RuntimeConfigMap}, has)
+	return has.Data[xinhariv1alpha1.KeyTrustBundle], client.IgnoreNotFound(err)
 }
 
 // orNil makes an interface that is nil of a pointer that is.
@@ -183,13 +219,43 @@ func (c *Controller) Register(ctx context.Context, m ctrl.Manager) error {
 		return fmt.Errorf("indexing AccessRules by the Services they name: %w", err)
 	}
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
-	return ctrl.NewControllerManagedBy(m).
+	b := ctrl.NewControllerManagedBy(m)
+	if c.trust.Cache != nil {
+		b.WatchesRawSource(source.Kind(c.trust.Cache, &corev1.ConfigMap{}, handler.TypedEnqueueRequestsFromMapFunc(c.everywhere), bundleChanged()))
+	}
+	return b.
 		Named(c.Name()).
 		Watches(&xinhariv1alpha1.Service{}, handler.EnqueueRequestsFromMapFunc(c.reach), changed).
 		Watches(&xinhariv1alpha1.AccessRule{}, handler.EnqueueRequestsFromMapFunc(own), changed).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(own)).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(own)).
 		Complete(c)
+}
+
+// everywhere maps the trust bundle to every namespace that has a Service.
+func (c *Controller) everywhere(ctx context.Context, _ *corev1.ConfigMap) []reconcile.Request {
+	var services xinhariv1alpha1.ServiceList
+	if err := c.client.List(ctx, &services); err != nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	var requests []reconcile.Request
+	for i := range services.Items {
+		if s := &services.Items[i]; !seen[s.Namespace] {
+			seen[s.Namespace] = true
+			requests = append(requests, own(ctx, s)...)
+		}
+	}
+	return requests
+}
+
+// bundleChanged passes over changes of the state that stands beside the bundle.
+func bundleChanged() predicate.TypedPredicate[*corev1.ConfigMap] {
+	return predicate.TypedFuncs[*corev1.ConfigMap]{
+		UpdateFunc: func(e event.TypedUpdateEvent[*corev1.ConfigMap]) bool {
+			return e.ObjectOld.Data[xinhariv1alpha1.KeyTrustBundle] != e.ObjectNew.Data[xinhariv1alpha1.KeyTrustBundle]
+		},
+	}
 }
 
 // callerIndex is the name of the cache's index of AccessRules by the Services they let in.

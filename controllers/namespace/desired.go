@@ -27,7 +27,7 @@ type objects struct {
 
 func desired(
 	namespace string, services []xinhariv1alpha1.Service, rules []xinhariv1alpha1.AccessRule,
-	accounts map[client.ObjectKey]string, defaults Defaults, now time.Time,
+	accounts map[client.ObjectKey]string, defaults Defaults, bundle string, now time.Time,
 ) objects {
 	var workloads, callers []rbacv1.Subject
 	for i := range services {
@@ -56,7 +56,7 @@ func desired(
 			callers = append(callers, subjects(rule.Namespace, &rule.Spec.From[j], accounts, defaults.TrustDomain)...)
 		}
 	}
-	o.defaults = corev1ac.ConfigMap(xinhariv1alpha1.RuntimeConfigMap, namespace).WithLabels(ownLabels()).WithData(data(defaults))
+	o.defaults = corev1ac.ConfigMap(xinhariv1alpha1.RuntimeConfigMap, namespace).WithLabels(ownLabels()).WithData(data(defaults, bundle))
 	o.workload = roleBinding(xinhariv1alpha1.WorkloadRole, namespace, workloads)
 	o.caller = roleBinding(xinhariv1alpha1.CallerRole, namespace, callers)
 	return o
@@ -144,12 +144,13 @@ func roleBinding(role, namespace string, subjects []rbacv1.Subject) *rbacv1ac.Ro
 	return binding
 }
 
-func data(d Defaults) map[string]string {
+func data(d Defaults, bundle string) map[string]string {
 	all := map[string]string{
 		xinhariv1alpha1.KeyTrustDomain:   d.TrustDomain,
 		xinhariv1alpha1.KeyOperatorID:    d.OperatorID,
 		xinhariv1alpha1.KeyNATSURL:       d.NATSURL,
 		xinhariv1alpha1.KeyEtcdEndpoints: strings.Join(d.EtcdEndpoints, ","),
+		xinhariv1alpha1.KeyTrustBundle:   bundle,
 	}
 	for key, value := range all {
 		if value == "" {

@@ -27,6 +27,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -66,6 +67,13 @@ type Options struct {
 	// Keep is how long a request that is done stays, for its requester to read and for its pod's requests to be counted.
 	// Zero is 5 minutes.
 	Keep time.Duration
+	// Recorded says whether a request that was signed may go, as far as those are concerned who learn from it. One that may
+	// not stays an hour at most, which is as long as Kubernetes itself keeps them. Nil says yes.
+	Recorded func(*certificatesv1.CertificateSigningRequest) bool
+	// Wanted is the issuer that signs until package trust has made the copy that signs from then on.
+	Wanted issuer.Wanted
+	// Signing is a cache that has that copy. Nil is the one of the client that New is given.
+	Signing cache.Cache
 }
 
 // Controller reconciles CertificateSigningRequests.
@@ -78,6 +86,9 @@ type Controller struct {
 	namespace   string
 	limits      Limits
 	keeps       time.Duration
+	recorded    func(*certificatesv1.CertificateSigningRequest) bool
+	wanted      issuer.Wanted
+	signing     cache.Cache
 	now         func() time.Time
 	meter       *meter
 
@@ -88,9 +99,16 @@ type Controller struct {
 // New returns a controller that reads and writes by c, reads what c's cache leaves out by live, and signs identities of the
 // trust domain with the issuer of a namespace, which is the operator's.
 func New(c client.Client, live client.Reader, recorder events.EventRecorder, namespace, trustDomain string, o Options) *Controller {
+	if o.Recorded == nil {
+		o.Recorded = func(*certificatesv1.CertificateSigningRequest) bool { return true }
+	}
+	var signing client.Reader = c
+	if o.Signing != nil {
+		signing = o.Signing
+	}
 	return &Controller{
-		client: c, live: live, recorder: recorder, trustDomain: trustDomain, namespace: namespace,
-		issuers: issuer.NewStore(c, live, namespace, trustDomain), limits: DefaultLimits(), now: time.Now, keeps: cmp.Or(o.Keep, 5*time.Minute),
+		client: c, live: live, recorder: recorder, trustDomain: trustDomain, namespace: namespace, wanted: o.Wanted, signing: o.Signing, recorded: o.Recorded,
+		issuers: issuer.NewStore(signing, c, live, namespace, o.Wanted), limits: DefaultLimits(), now: time.Now, keeps: cmp.Or(o.Keep, 5*time.Minute),
 		meter: newMeter(), told: map[string]bool{},
 	}
 }
@@ -112,6 +130,9 @@ func (c *Controller) Reconcile(ctx context.Context, q reconcile.Request) (reconc
 		return reconcile.Result{}, nil
 	}
 	if wait := c.keep(r); wait <= 0 {
+		if len(r.Status.Certificate) > 0 && c.now().Sub(r.CreationTimestamp.Time) < keepPending && !c.recorded(r) {
+			return reconcile.Result{RequeueAfter: lookAgain}, nil
+		}
 		return reconcile.Result{}, c.remove(ctx, r)
 	} else if Finished(r) {
 		c.forget(r.Name)
@@ -133,8 +154,8 @@ func (c *Controller) Reconcile(ctx context.Context, q reconcile.Request) (reconc
 
 // decide evaluates a request and does what the verdict says.
 func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSigningRequest, began time.Time) (reconcile.Result, error) {
-	signs, ends, err := c.issuers.Issuer(ctx)
-	c.meter.issuer(signs, ends)
+	signs, err := c.issuers.Issuer(ctx)
+	c.meter.issuer(signs)
 	if err != nil {
 		return c.unusable(ctx, err)
 	}
@@ -142,7 +163,7 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	in.IssuerEnds = ends
+	in.IssuerEnds = signs.Ends
 	verdict := Evaluate(in)
 	switch {
 	case verdict.Deny != nil:
@@ -153,7 +174,7 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 	}
 	certificate, err := signs.Sign(verdict.Sign, in.Now)
 	if err != nil {
-		return c.unusable(ctx, fmt.Errorf("secret %s/%s: %w", c.namespace, issuer.SecretName, err))
+		return c.unusable(ctx, fmt.Errorf("secret %s/%s: %w", c.namespace, signs.Secret, err))
 	}
 	if condition(r, certificatesv1.CertificateApproved) == nil {
 		c.set(r, certificatesv1.CertificateApproved, reasonApproved, "the pod, its account and its Services give it this identity")
@@ -261,9 +282,10 @@ func (c *Controller) unusable(ctx context.Context, err error) (reconcile.Result,
 	}
 	c.meter.unusable()
 	log.FromContext(ctx).Error(err, "nothing is signed until the issuer is mended")
+	// The copy is the operator's to mend, as soon as the wanted issuer can sign.
 	secret := &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: issuer.SecretName},
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: c.wanted.Name()},
 	}
 	c.recorder.Eventf(secret, nil, corev1.EventTypeWarning, reasonUnusable, "Sign", "%v", err)
 	return reconcile.Result{RequeueAfter: lookAgain}, nil

@@ -62,11 +62,11 @@ func (m *meter) waits()               { m.requests.WithLabelValues("waiting", ""
 func (m *meter) unusable()            { m.requests.WithLabelValues("unusable", "").Inc() }
 
 // issuer notes what can sign, or that nothing can.
-func (m *meter) issuer(i *issuer.Issuer, ends time.Time) {
+func (m *meter) issuer(i issuer.Current) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.hasIssuer = i != nil; m.hasIssuer {
-		m.ends, m.rootsEnd = ends, i.RootsEnd()
+	if m.hasIssuer = i.Issuer != nil; m.hasIssuer {
+		m.ends, m.rootsEnd = i.Ends, i.RootsEnd()
 	}
 }
 

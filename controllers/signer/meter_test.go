@@ -56,7 +56,7 @@ func TestMeter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.issuer(i, began.Add(time.Hour))
+	m.issuer(issuer.Current{Issuer: i, Ends: began.Add(time.Hour)})
 	got := values()
 	if s := got["xinhari_signer_expiry_seconds issuer"]; s > 3600 || s < 3500 {
 		t.Errorf("the issuer ends in %v s", s)
@@ -64,7 +64,7 @@ func TestMeter(t *testing.T) {
 	if s := got["xinhari_signer_expiry_seconds root"]; s > issuer.Life.Seconds() || s < issuer.Life.Seconds()-100 {
 		t.Errorf("the root ends in %v s", s)
 	}
-	m.issuer(nil, time.Time{})
+	m.issuer(issuer.Current{})
 	if diff := cmp.Diff(want, values()); diff != "" {
 		t.Errorf("metrics when the issuer went (-want +got):\n%s", diff)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 )
@@ -47,19 +49,23 @@ func (c *Controller) Register(ctx context.Context, m ctrl.Manager) error {
 	if c.meter, err = c.meter.register(metrics.Registry); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	if err := m.Add(&opener{c}); err != nil {
+	if err := m.Add(&gauge{c}); err != nil {
 		return err
 	}
 	everyReplica := controller.Options{NeedLeaderElection: new(false), MaxConcurrentReconciles: workers}
-	return ctrl.NewControllerManagedBy(m).
+	all := func(ctx context.Context) []reconcile.Request { return c.pending(ctx, "") }
+	b := ctrl.NewControllerManagedBy(m)
+	if c.signing != nil {
+		b.WatchesRawSource(source.Kind(c.signing, &corev1.Secret{}, handler.TypedEnqueueRequestsFromMapFunc(
+			func(ctx context.Context, _ *corev1.Secret) []reconcile.Request { return all(ctx) })))
+	}
+	return b.
 		Named(c.Name()).
 		Watches(request, &handler.EnqueueRequestForObject{}).
 		Watches(&xinhariv1alpha1.Service{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return c.pending(ctx, o.GetNamespace())
 		}), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
-			return c.pending(ctx, "")
-		})).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request { return all(ctx) })).
 		WithOptions(everyReplica).
 		Complete(c)
 }
@@ -75,6 +81,25 @@ func (c *Controller) pending(ctx context.Context, namespace string) []reconcile.
 		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 	return requests
+}
+
+// SourceOf returns what names the requester among those of its pod, or nothing where it named none.
+func SourceOf(r *certificatesv1.CertificateSigningRequest) string {
+	return digits(r.Annotations[xinhariv1alpha1.AnnotationSource], 16)
+}
+
+// BundleHashOf returns the hash of the trust bundle that the requester uses, or nothing where it named none.
+func BundleHashOf(r *certificatesv1.CertificateSigningRequest) string {
+	return digits(r.Annotations[xinhariv1alpha1.AnnotationBundleHash], 64)
+}
+
+// digits returns s if it is so many lower case hexadecimal digits. The admission policy lets nothing else in, where it was
+// installed already.
+func digits(s string, n int) string {
+	if len(s) != n || strings.Trim(s, "0123456789abcdef") != "" {
+		return ""
+	}
+	return s
 }
 
 // indexed returns the pod that a request came from and the public key that it holds, as keys of an index.
@@ -114,22 +139,26 @@ func unique(all []certificatesv1.CertificateSigningRequest) []certificatesv1.Cer
 	return out
 }
 
-// opener sees to it that there is an issuer before the first request, and that its metrics are there without any.
-type opener struct{ *Controller }
+// gauge keeps the metrics of the issuer current, also while nobody asks for anything.
+type gauge struct{ *Controller }
 
 // NeedLeaderElection says that every replica does this.
-func (o *opener) NeedLeaderElection() bool { return false }
+func (g *gauge) NeedLeaderElection() bool { return false }
 
-// Start tries until there is an issuer that can sign, and returns when ctx ends.
-func (o *opener) Start(ctx context.Context) error {
+// Start looks at the issuer from time to time until ctx ends.
+func (g *gauge) Start(ctx context.Context) error {
+	told := ""
 	_ = wait.PollUntilContextCancel(ctx, lookAgain, true, func(ctx context.Context) (bool, error) {
-		i, ends, err := o.issuers.Issuer(ctx)
-		o.meter.issuer(i, ends)
-		if err != nil && ctx.Err() == nil {
-			log.FromContext(ctx).WithName(o.Name()).Error(err, "no issuer yet")
+		current, err := g.issuers.Issuer(ctx)
+		g.meter.issuer(current)
+		switch {
+		case err == nil:
+			told = ""
+		case ctx.Err() == nil && err.Error() != told:
+			told = err.Error()
+			log.FromContext(ctx).WithName(g.Name()).Error(err, "no issuer")
 		}
-		return err == nil, nil
+		return false, nil
 	})
-	<-ctx.Done()
 	return nil
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/xinhari/xinhari/controllers"
 	"github.com/xinhari/xinhari/controllers/namespace"
 	"github.com/xinhari/xinhari/controllers/signer"
+	"github.com/xinhari/xinhari/controllers/trust"
 )
 
 const (
@@ -144,6 +145,12 @@ func startOperator(t *testing.T) (stop func()) {
 // startReplica is startOperator without waiting until it leads.
 func startReplica(t *testing.T) (m ctrl.Manager, stop func()) {
 	t.Helper()
+	return startWith(t, func(*ctrl.Options, *controllers.Deps) {})
+}
+
+// startWith is startReplica with options that are changed.
+func startWith(t *testing.T, change func(*ctrl.Options, *controllers.Deps)) (m ctrl.Manager, stop func()) {
+	t.Helper()
 	install(t, adminClient(t))
 	log.SetLogger(logr.Discard())
 	config := rest.CopyConfig(admin)
@@ -158,12 +165,17 @@ func startReplica(t *testing.T) (m ctrl.Manager, stop func()) {
 		t.Fatal(err)
 	}
 	options.Controller.SkipNameValidation = new(true)
+	deps := controllers.Deps{
+		Defaults: defaults(), Namespace: operatorNamespace, Signer: signer.Options{Keep: keepRequests},
+		Trust: trust.Options{Settle: settle, Pace: 100 * time.Millisecond, Now: trustNow},
+	}
+	change(&options, &deps)
 	m, err = ctrl.NewManager(config, options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: defaults(), Namespace: operatorNamespace, Signer: signer.Options{Keep: keepRequests}}); err != nil {
+	if err := controllers.AddAll(ctx, m, deps); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)

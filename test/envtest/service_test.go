@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/pemfile"
 )
 
 // world is a namespace of a test, with all rights.
@@ -173,11 +174,14 @@ func TestServices(t *testing.T) {
 	t.Run("the namespace is left clean by its last Service", testLastService)
 	t.Run("who may call may find", testRights)
 	t.Run("events tell of changes only", testEvents)
+	t.Run("trust", func(inner *testing.T) {
+		testTrust(inner, func() { stop() }, func() { stop = startOperator(t) })
+	})
 	t.Run("signing", testSigner)
 	if t.Failed() {
 		return
 	}
-	t.Run("a world at rest is written by nobody", func(t *testing.T) { testRest(t, stop) })
+	t.Run("a world at rest is written by nobody", func(t *testing.T) { testRest(t, func() { stop() }) })
 	t.Run("the chart gives exactly the rights that were used", testExactRights)
 }
 
@@ -221,6 +225,16 @@ func testCoreService(t *testing.T) {
 		"trustDomain": "cluster.local", "operatorID": "spiffe://cluster.local/ns/xinhari-system/sa/xinhari-operator",
 		"natsURL": "nats://nats.nats:4222", "etcdEndpoints": "https://etcd-0:2379,https://etcd-1:2379",
 	}
+	eventually(t, func() string {
+		if err := w.Get(t.Context(), w.key("xinhari"), defaults); err != nil {
+			return err.Error()
+		}
+		if _, err := pemfile.Certificates([]byte(defaults.Data["ca.crt"])); err != nil {
+			return "ConfigMap xinhari: the trust bundle: " + err.Error()
+		}
+		return ""
+	})
+	delete(defaults.Data, "ca.crt")
 	if diff := cmp.Diff(wantData, defaults.Data); diff != "" {
 		t.Errorf("ConfigMap xinhari (-want +got):\n%s", diff)
 	}

@@ -19,6 +19,9 @@ import (
 // which is ordered and at 80 % of the life comes by itself, and takes no longer than a leaf lives.
 const Life = 10 * 365 * 24 * time.Hour
 
+// madeName begins the common name of every root that New makes.
+const madeName = "Xinhari "
+
 // backdate is for peers whose clock is behind.
 const backdate = time.Hour
 
@@ -31,7 +34,7 @@ func New(trustDomain string, now time.Time) (map[string][]byte, error) {
 	now = now.UTC().Truncate(time.Second)
 	template := &x509.Certificate{
 		// The time tells roots of one trust domain apart, for people.
-		Subject:               pkix.Name{CommonName: "Xinhari " + now.Format("2006-01-02 15:04"), Organization: []string{short(trustDomain)}},
+		Subject:               pkix.Name{CommonName: madeName + now.Format("2006-01-02 15:04:05"), Organization: []string{short(trustDomain)}},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(Life),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,

@@ -2,8 +2,11 @@
 // but only while its chain verifies.
 //
 // It is kept in a Secret of type kubernetes.io/tls: tls.crt is the issuer's certificate and, after it, those between it and
-// the root; tls.key is its key; ca.crt holds the roots, and may be left out where tls.crt is itself a root. The Secret is
-// created where there is none and never written again, so that the installer's own is used as it is.
+// the root; tls.key is its key; ca.crt holds the roots, and may be left out where tls.crt is itself a root.
+//
+// There are two such Secrets. One holds the issuer that the installer wants (see Wanted) and may be overwritten or deleted
+// at any time. The other, xinhari-signing, is the operator's copy of the one that signs now (see Signing): every replica
+// signs with that, and package trust exchanges it when everybody trusts the roots of the wanted one.
 package issuer
 
 import (
@@ -13,16 +16,20 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/xinhari/xinhari/internal/pemfile"
+	"github.com/xinhari/xinhari/pkg/identity"
 )
 
 // KeyRoots is the key of the Secret that holds the roots.
@@ -69,6 +76,24 @@ func Parse(data map[string][]byte) (*Issuer, error) {
 		i.roots = certs[:1]
 	}
 	return i, nil
+}
+
+// ID names the issuer by its certificates and roots: SHA-256, in hex.
+func (i *Issuer) ID() string {
+	h := sha256.New()
+	write(h, i.cert.Raw)
+	for _, cert := range i.chain {
+		write(h, cert.Raw)
+	}
+	fmt.Fprintf(h, "%s", identity.BundleHash(i.roots))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Made says whether New made this issuer for the trust domain.
+func (i *Issuer) Made(trustDomain string) bool {
+	s := i.cert.Subject
+	return len(i.roots) == 1 && len(i.chain) == 0 && i.roots[0].Equal(i.cert) &&
+		strings.HasPrefix(s.CommonName, madeName) && slices.Equal(s.Organization, []string{short(trustDomain)})
 }
 
 // Certificate returns the issuer's own certificate, which must not be changed.

@@ -1,8 +1,10 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -10,52 +12,95 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 )
 
-// SecretName is the name of the Secret, in the operator's namespace.
-const SecretName = "xinhari-ca"
+// Names of Secrets in the operator's namespace.
+const (
+	// WantedSecret is the name of the Secret with the issuer that the installer wants, unless Wanted says another.
+	WantedSecret = "xinhari-ca"
+	// SigningSecret is the name of the Secret with the issuer that signs now.
+	SigningSecret = "xinhari-signing"
+)
 
-// +kubebuilder:rbac:groups="",namespace=xinhari-system,resources=secrets,verbs=create
-// +kubebuilder:rbac:groups="",namespace=xinhari-system,resources=secrets,resourceNames=xinhari-ca,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",namespace=xinhari-system,resources=secrets,resourceNames=xinhari-ca;xinhari-signing,verbs=get;list;watch
 
-// Store reads the issuer from its Secret, and makes one where there is none. It is safe for concurrent use.
+// Wanted says which issuer the installer wants to sign.
+type Wanted struct {
+	// Secret is the name of its Secret in the operator's namespace. Empty is WantedSecret.
+	Secret string
+	// Brought says that someone else makes the Secret: the operator neither creates nor replaces it.
+	Brought bool
+}
+
+// Name returns the name of the Secret.
+func (w Wanted) Name() string { return cmp.Or(w.Secret, WantedSecret) }
+
+// Current is an issuer that can sign now.
+type Current struct {
+	*Issuer
+	Ends   time.Time // when its chain ends
+	Secret string    // name of the Secret that holds it
+}
+
+// Store reads the issuer that signs now from its Secret. It never writes one. It is safe for concurrent use.
 type Store struct {
-	client      client.Client
-	live        client.Reader
-	namespace   string
-	trustDomain string
-	now         func() time.Time
+	signing   client.Reader
+	wanted    client.Reader
+	live      client.Reader
+	namespace string
+	name      string // of the wanted Secret
+	now       func() time.Time
 
 	mu     sync.Mutex
 	sum    string // of what is parsed
 	parsed *Issuer
 }
 
-// NewStore returns a store of the Secret in a namespace. It reads by c, whose cache may be behind, and by live where c finds
-// nothing.
-func NewStore(c client.Client, live client.Reader, namespace, trustDomain string) *Store {
-	return &Store{client: c, live: live, namespace: namespace, trustDomain: trustDomain, now: time.Now}
+// NewStore returns a store of the Secrets in a namespace. It reads the one that signs by signing and the wanted one by
+// wanted, whose caches may be behind, and by live where they find nothing.
+func NewStore(signing, wanted, live client.Reader, namespace string, w Wanted) *Store {
+	return &Store{signing: signing, wanted: wanted, live: live, namespace: namespace, name: w.Name(), now: time.Now}
 }
 
-// Issuer returns the issuer that the Secret holds now, which can sign at this time, and when its chain ends. Errors name the
-// Secret; those that match ErrUnusable say what only people can mend.
-func (s *Store) Issuer(ctx context.Context) (*Issuer, time.Time, error) {
-	secret, err := s.secret(ctx)
-	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("secret %s/%s: %w", s.namespace, SecretName, err)
+// Issuer returns the issuer that signs now. That is the wanted one where there is no other: before the leader made the
+// copy, or when the copy was lost, and every workload is better served by a certificate that some do not trust yet than by
+// none. Errors name the Secrets; those that match ErrUnusable say what only people can mend.
+func (s *Store) Issuer(ctx context.Context) (Current, error) {
+	current, err := s.read(ctx, s.signing, SigningSecret)
+	if err == nil || !errors.Is(err, ErrUnusable) {
+		return current, err
 	}
-	i, err := s.parse(secret.Data)
+	current, second := s.read(ctx, s.wanted, s.name)
+	if second != nil {
+		return Current{}, fmt.Errorf("%w; %w", err, second)
+	}
+	return current, nil
+}
+
+// read returns the issuer of a Secret, if it can sign. That there is no Secret matches ErrUnusable.
+func (s *Store) read(ctx context.Context, c client.Reader, name string) (Current, error) {
+	key := client.ObjectKey{Namespace: s.namespace, Name: name}
+	secret := new(corev1.Secret)
+	err := c.Get(ctx, key, secret)
+	if apierrors.IsNotFound(err) {
+		err = s.live.Get(ctx, key, secret)
+	}
+	if apierrors.IsNotFound(err) {
+		err = fmt.Errorf("%w: there is none", ErrUnusable)
+	}
+	var i *Issuer
 	if err == nil {
-		var ends time.Time
-		if ends, err = i.Verify(s.now()); err == nil {
-			return i, ends, nil
-		}
+		i, err = s.parse(secret.Data)
 	}
-	return nil, time.Time{}, fmt.Errorf("secret %s/%s: %w; mend the Secret, or delete it to have a new root made, which every workload must then learn to trust", s.namespace, SecretName, err)
+	var ends time.Time
+	if err == nil {
+		ends, err = i.Verify(s.now())
+	}
+	if err != nil {
+		return Current{}, fmt.Errorf("secret %s/%s: %w", s.namespace, name, err)
+	}
+	return Current{Issuer: i, Ends: ends, Secret: name}, nil
 }
 
 // parse reads again only what changed.
@@ -82,34 +127,4 @@ func (s *Store) parse(data map[string][]byte) (*Issuer, error) {
 func write(h io.Writer, value []byte) {
 	fmt.Fprintf(h, "%d:", len(value))
 	_, _ = h.Write(value) // a hash never fails
-}
-
-// secret returns the Secret, and creates it where there surely is none. Who loses a race for that takes the winner's.
-func (s *Store) secret(ctx context.Context) (*corev1.Secret, error) {
-	key := client.ObjectKey{Namespace: s.namespace, Name: SecretName}
-	found := new(corev1.Secret)
-	err := s.client.Get(ctx, key, found)
-	if apierrors.IsNotFound(err) {
-		err = s.live.Get(ctx, key, found)
-	}
-	if !apierrors.IsNotFound(err) {
-		return found, err
-	}
-	data, err := New(s.trustDomain, s.now())
-	if err != nil {
-		return nil, err
-	}
-	made := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: key.Name, Namespace: key.Namespace, Labels: map[string]string{xinhariv1alpha1.LabelManagedBy: xinhariv1alpha1.ManagedBy},
-		},
-		Type: corev1.SecretTypeTLS,
-		Data: data,
-	}
-	err = s.client.Create(ctx, made)
-	if apierrors.IsAlreadyExists(err) {
-		found = new(corev1.Secret)
-		return found, s.live.Get(ctx, key, found)
-	}
-	return made, err
 }
