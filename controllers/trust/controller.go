@@ -98,7 +98,7 @@ type Controller struct {
 	flushed   time.Time
 	published time.Time
 	looked    time.Time // when pods were asked after
-	visited   int       // how many of those waited for were asked after
+	visited   string    // key of the holder whose pod is asked after next
 }
 
 // New returns a controller that writes by c, reads by live what a step is about, and keeps everything in a namespace, which

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +25,7 @@ type Holder struct {
 	Roots     []string
 	Issued    time.Time
 	Ends      time.Time
-	version   string // of the request, to tell certificates of one second apart
+	Version   string // resource version of the signed request, to tell certificates of one second apart
 }
 
 // key names the holder, as a key of a ConfigMap.
@@ -50,7 +49,7 @@ func holderOf(r *certificatesv1.CertificateSigningRequest, roots []*x509.Certifi
 	}
 	return &Holder{
 		Namespace: claim.Namespace, Pod: claim.Pod, UID: claim.PodUID, Source: source, Bundle: short(signer.BundleHashOf(r)),
-		Roots: under(chain, roots), Issued: chain[0].NotBefore.Add(signer.Backdate).UTC(), Ends: chain[0].NotAfter.UTC(), version: r.ResourceVersion,
+		Roots: under(chain, roots), Issued: chain[0].NotBefore.Add(signer.Backdate).UTC(), Ends: chain[0].NotAfter.UTC(), Version: r.ResourceVersion,
 	}
 }
 
@@ -86,13 +85,13 @@ func (h *Holder) replaces(known *Holder) bool {
 	if !h.Issued.Equal(known.Issued) {
 		return h.Issued.After(known.Issued)
 	}
-	return len(h.version) > len(known.version) || len(h.version) == len(known.version) && h.version >= known.version
+	return len(h.Version) > len(known.Version) || len(h.Version) == len(known.Version) && h.Version > known.Version
 }
 
 // record returns what a record says of the holder, beside its key.
 func (h *Holder) record() string {
-	return fmt.Sprintf("%s/%s bundle=%s roots=%s issued=%s ends=%s",
-		h.Namespace, h.Pod, h.Bundle, strings.Join(h.Roots, ","), h.Issued.Format(time.RFC3339), h.Ends.Format(time.RFC3339))
+	return fmt.Sprintf("%s/%s bundle=%s roots=%s issued=%s ends=%s version=%s",
+		h.Namespace, h.Pod, h.Bundle, strings.Join(h.Roots, ","), h.Issued.Format(time.RFC3339), h.Ends.Format(time.RFC3339), h.Version)
 }
 
 // parseRecord reads what record wrote.
@@ -101,12 +100,12 @@ func parseRecord(key, value string) (*Holder, error) {
 	var ok, both bool
 	h.UID, h.Source, ok = strings.Cut(key, ".")
 	fields := strings.Split(value, " ")
-	if !ok || len(fields) != 5 {
+	if !ok || len(fields) != 6 {
 		return nil, fmt.Errorf("record %s is not one of a certificate", key)
 	}
 	h.Namespace, h.Pod, both = strings.Cut(fields[0], "/")
-	var values [4]string
-	for i, name := range []string{"bundle", "roots", "issued", "ends"} {
+	var values [5]string
+	for i, name := range []string{"bundle", "roots", "issued", "ends", "version"} {
 		values[i], ok = strings.CutPrefix(fields[i+1], name+"=")
 		both = both && ok
 	}
@@ -116,7 +115,7 @@ func parseRecord(key, value string) (*Holder, error) {
 	if !both || errs[0] != nil || errs[1] != nil {
 		return nil, fmt.Errorf("record %s is not one of a certificate", key)
 	}
-	h.Bundle = values[0]
+	h.Bundle, h.Version = values[0], values[4]
 	if values[1] != "" {
 		h.Roots = strings.Split(values[1], ",")
 	}
@@ -124,8 +123,10 @@ func parseRecord(key, value string) (*Holder, error) {
 	return h, nil
 }
 
-// same says whether the records of two holders are the same.
-func (h *Holder) same(o *Holder) bool {
-	return h.key() == o.key() && h.Namespace == o.Namespace && h.Pod == o.Pod && h.Bundle == o.Bundle &&
-		slices.Equal(h.Roots, o.Roots) && h.Issued.Equal(o.Issued) && h.Ends.Equal(o.Ends)
+// merge returns what is known of the holder by the same certificate read again, after a restart: roots that ceased to be
+// trusted meanwhile are still those that it is under, and an acknowledgement that is void stays so.
+func (h *Holder) merge(again *Holder) *Holder {
+	m := *h
+	m.Roots = union(h.Roots, again.Roots)
+	return &m
 }

@@ -48,7 +48,7 @@ func newLedger() *ledger {
 func (l *ledger) restore(h *Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if known, ok := l.holders[h.key()]; !ok || h.Issued.After(known.Issued) {
+	if known, ok := l.holders[h.key()]; !ok || h.replaces(known) {
 		l.put(h)
 	}
 }
@@ -69,19 +69,14 @@ func (l *ledger) fold(request types.UID, h *Holder, now time.Time) {
 	if h == nil || !h.Ends.After(now) {
 		return
 	}
-	known, ok := l.holders[h.key()]
-	if ok && (known.same(h) || !h.replaces(known)) {
-		return
-	}
-	if ok && known.Issued.Equal(h.Issued) && known.Ends.Equal(h.Ends) {
-		// Read again after a restart: roots that ceased to be trusted meanwhile are still those that it is under, and what
-		// was disowned stays so.
-		again := *h
-		if known.Bundle == disowned {
-			again.Bundle = disowned
-		}
-		again.Roots = union(known.Roots, h.Roots)
-		if h = &again; known.same(h) {
+	if known, ok := l.holders[h.key()]; ok {
+		if known.Version == h.Version {
+			merged := known.merge(h)
+			if len(merged.Roots) == len(known.Roots) {
+				return
+			}
+			h = merged
+		} else if !h.replaces(known) {
 			return
 		}
 	}

@@ -1,10 +1,12 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -126,19 +128,21 @@ func (c *Controller) writePage(ctx context.Context, i int, data map[string]strin
 	return err
 }
 
-// visit asks after the pods of some of those who are waited for: who is gone is not waited for.
+// visit asks after the pods of some of those who are waited for: who is gone is not waited for. That is recorded before
+// anything follows from it, or a leader that took over would wait again.
 func (c *Controller) visit(ctx context.Context, waiting []*Holder) error {
 	const most = 50
 	seen := map[string]bool{}
-	asked := 0
+	anyGone := false
+	slices.SortFunc(waiting, func(a, b *Holder) int { return cmp.Compare(a.key(), b.key()) })
+	next, _ := slices.BinarySearchFunc(waiting, c.visited, func(h *Holder, key string) int { return cmp.Compare(h.key(), key) })
 	for i := range waiting {
-		h := waiting[(c.visited+i)%len(waiting)]
+		h := waiting[(next+i)%len(waiting)]
 		if seen[h.UID] {
 			continue
 		}
-		if asked++; asked > most {
-			c.visited += i
-			return nil
+		if c.visited = h.key(); len(seen) == most {
+			break
 		}
 		seen[h.UID] = true
 		pod := new(corev1.Pod)
@@ -148,8 +152,11 @@ func (c *Controller) visit(ctx context.Context, waiting []*Holder) error {
 		}
 		if err != nil || string(pod.UID) != h.UID || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 			c.ledger.gone(h.UID)
+			anyGone = true
 		}
 	}
-	c.visited = 0
-	return nil
+	if !anyGone {
+		return nil
+	}
+	return c.flush(ctx)
 }

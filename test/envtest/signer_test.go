@@ -495,6 +495,12 @@ func testUnusableIssuer(t *testing.T) {
 	if err := w.Update(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
+	w.wantCondition("Ready", "False", "goes on signing")
+	pod.certificate(pod.ask(request(t, p256(t), x509.CertificateRequest{})))
+	if err := w.Delete(t.Context(), w.secret("xinhari-signing")); err != nil {
+		t.Fatal(err)
+	}
+	w.wantCondition("Ready", "False", "NoIssuer", "nothing is signed", "xinhari-system/xinhari-ca")
 	var name string
 	eventually(t, func() string {
 		name = pod.ask(request(t, p256(t), x509.CertificateRequest{}))
