@@ -16,11 +16,12 @@ type Reservation struct {
 	Quantity int    `json:"quantity"`
 }
 
-// Reserved is inventory's answer, and says which instance gave it.
+// Reserved is inventory's answer, and says which instance gave it to whom.
 type Reserved struct {
 	Article  string `json:"article"`
 	Quantity int    `json:"quantity"`
 	By       string `json:"by"`
+	For      string `json:"for"` // the SPIFFE ID that the caller proved
 }
 
 // ReportRequest asks orders for its calls since the last report.
@@ -31,6 +32,7 @@ type Report struct {
 	Calls   int            `json:"calls"`
 	Slowest time.Duration  `json:"slowest"` // in nanoseconds
 	By      map[string]int `json:"by"`      // successful calls by the instance that answered
+	As      map[string]int `json:"as"`      // successful calls by the caller that the instance saw
 	Failed  []Failure      `json:"failed"`
 }
 

@@ -65,7 +65,7 @@ func linked() []string {
 // linkedAPIs are the groups of Kubernetes' own kinds among them. Each has
 // megabytes of types; core is in by way of discovery.
 func linkedAPIs() []string {
-	return []string{"k8s.io/api/core/v1", "k8s.io/api/discovery/v1"}
+	return []string{"k8s.io/api/certificates/v1", "k8s.io/api/core/v1", "k8s.io/api/discovery/v1"}
 }
 
 func TestWhatAWorkloadLinks(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/xinhari/xinhari/examples/shop"
+	"github.com/xinhari/xinhari/pkg/identity"
 )
 
 const (
@@ -27,6 +28,8 @@ const (
 type cluster struct {
 	began  time.Time
 	orders pod
+	own    *identity.Source
+	http   *http.Client // of orders, as the demo's own identity
 }
 
 // command runs a program; what it printed is in the error when it fails.
@@ -71,8 +74,11 @@ func (c *cluster) installShop(ctx context.Context, manifests string) error {
 		return err
 	}
 	p, err := c.anyPod(ctx, "orders")
+	if err != nil {
+		return err
+	}
 	c.orders = p
-	return err
+	return c.identify(ctx)
 }
 
 // warmUp waits until the calls of orders succeed.
@@ -108,17 +114,18 @@ func (c *cluster) anyPod(ctx context.Context, app string) (pod, error) {
 	return pod{}, fmt.Errorf("no pod of %s is running", app)
 }
 
-// report asks orders for its calls since the last report, as curl would.
+// report asks orders for its calls since the last report, as curl would if it
+// had an identity.
 func (c *cluster) report(ctx context.Context) (shop.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var r shop.Report
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.orders.ip+":8080/"+shop.ReportMethod, strings.NewReader("{}"))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.orders.ip+":8080/"+shop.ReportMethod, strings.NewReader("{}"))
 	if err != nil {
 		return r, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	response, err := c.http.Do(request)
 	if err != nil {
 		return r, err
 	}

@@ -102,6 +102,15 @@ func steps(c *cluster) []step {
 		{"3 replicas are used evenly", func(ctx context.Context) (check, error) {
 			return check{more: c.evenly(3)}, sleep(ctx, 4*time.Second)
 		}},
+		{"who am I", func(ctx context.Context) (check, error) {
+			return check{more: c.whoAmI}, sleep(ctx, time.Second)
+		}},
+		{"no identity, no entry", func(ctx context.Context) (check, error) {
+			return check{}, c.intruders(ctx)
+		}},
+		{"root rotation under load", func(ctx context.Context) (check, error) {
+			return check{more: c.whoAmI}, c.rotateRoot(ctx)
+		}},
 		{"scale to 5: the new ones are used", func(ctx context.Context) (check, error) {
 			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=5"); err != nil {
 				return check{}, err

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/examples/shop"
+	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/rpc"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
@@ -47,12 +48,13 @@ type stock struct {
 }
 
 // Reserve takes a quantity of an article.
-func (s *stock) Reserve(_ context.Context, r *shop.Reservation) (*shop.Reserved, error) {
+func (s *stock) Reserve(ctx context.Context, r *shop.Reservation) (*shop.Reserved, error) {
 	if r.Article == "" || r.Quantity <= 0 {
 		return nil, status.Error(codes.InvalidArgument, "a reservation needs an article and a quantity above zero")
 	}
+	caller, _ := identity.PeerFromContext(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reserved[r.Article] += r.Quantity
-	return &shop.Reserved{Article: r.Article, Quantity: r.Quantity, By: s.host}, nil
+	return &shop.Reserved{Article: r.Article, Quantity: r.Quantity, By: s.host, For: caller.String()}, nil
 }

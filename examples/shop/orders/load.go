@@ -29,7 +29,11 @@ type load struct {
 }
 
 func newLoad(inventory grpc.ClientConnInterface) *load {
-	return &load{inventory: inventory, report: shop.Report{By: map[string]int{}}}
+	return &load{inventory: inventory, report: newReport()}
+}
+
+func newReport() shop.Report {
+	return shop.Report{By: map[string]int{}, As: map[string]int{}}
 }
 
 func (l *load) run(ctx context.Context, rate int) {
@@ -68,6 +72,7 @@ func (l *load) call(ctx context.Context) {
 	l.report.Slowest = max(l.report.Slowest, took)
 	if err == nil {
 		l.report.By[reserved.By]++
+		l.report.As[reserved.For]++
 		return
 	}
 	if len(l.report.Failed) < maxFailures {
@@ -84,6 +89,6 @@ func (l *load) Report(context.Context, *shop.ReportRequest) (*shop.Report, error
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.report
-	l.report = shop.Report{By: map[string]int{}}
+	l.report = newReport()
 	return &r, nil
 }
