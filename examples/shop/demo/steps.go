@@ -194,16 +194,20 @@ func steps(c *cluster) []step {
 			if err := c.operator(ctx, 0); err != nil {
 				return check{}, err
 			}
+			// What runs goes on; a new pod waits for the operator to sign.
 			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=4"); err != nil {
+				return check{}, err
+			}
+			if err := sleep(ctx, 5*time.Second); err != nil {
+				return check{}, err
+			}
+			if err := c.operator(ctx, 1); err != nil {
 				return check{}, err
 			}
 			if err := c.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=60s"); err != nil {
 				return check{}, err
 			}
-			if err := sleep(ctx, 2*time.Second); err != nil {
-				return check{}, err
-			}
-			return check{more: usedBy(4)}, c.operator(ctx, 1)
+			return check{more: usedBy(4)}, sleep(ctx, 2*time.Second)
 		}},
 	}
 }
