@@ -313,6 +313,12 @@ func testAdmission(t *testing.T) {
 		{"a bundle hash that is none", func(r *certificatesv1.CertificateSigningRequest) {
 			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationBundleHash: strings.Repeat("F", 64)}
 		}, "hexadecimal"},
+		{"a source", func(r *certificatesv1.CertificateSigningRequest) {
+			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationSource: strings.Repeat("f", 16)}
+		}, ""},
+		{"a source that is none", func(r *certificatesv1.CertificateSigningRequest) {
+			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationSource: strings.Repeat("f", 17)}
+		}, "16"},
 		{"a finalizer", func(r *certificatesv1.CertificateSigningRequest) { r.Finalizers = []string{"example.org/mine"} }, "finalizers"},
 		{"an owner", func(r *certificatesv1.CertificateSigningRequest) {
 			r.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "a", UID: "b"}}
