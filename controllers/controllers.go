@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/controllers/certmanager"
 	"github.com/xinhari/xinhari/controllers/namespace"
 	"github.com/xinhari/xinhari/controllers/service"
 	"github.com/xinhari/xinhari/controllers/signer"
@@ -34,6 +36,8 @@ type Deps struct {
 	Namespace string
 	// Signer is how certificates are signed.
 	Signer signer.Options
+	// CertManager is of whom cert-manager is to ask the operator's intermediate CA.
+	CertManager certmanager.Options
 }
 
 // AddAll adds every controller to a manager, whose options must be those of ManagerOptions, and the checks of its health.
@@ -51,6 +55,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults),
 		service.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Defaults.TrustDomain),
 		signer.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
+		certmanager.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain, deps.CertManager),
 	} {
 		if err := c.Register(ctx, m); err != nil {
 			return fmt.Errorf("controller %s: %w", c.Name(), err)
@@ -63,7 +68,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme, certificatesv1.AddToScheme,
+		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme, certificatesv1.AddToScheme, certmanagerv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return nil, err

@@ -67,7 +67,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace}); err != nil {
+	deps := controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace, CertManager: o.certManager}
+	if err := controllers.AddAll(ctx, m, deps); err != nil {
 		return err
 	}
 	if err := m.Start(ctx); err != nil {
