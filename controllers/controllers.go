@@ -10,6 +10,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -55,7 +56,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults),
 		service.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Defaults.TrustDomain),
 		signer.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
-		certmanager.New(m.GetClient(), m.GetAPIReader(), m.GetEventRecorder(xinhariv1alpha1.FieldOwner), deps.Namespace, deps.Defaults.TrustDomain, deps.CertManager),
+		certmanager.New(m.GetClient(), m.GetAPIReader(), deps.Namespace, deps.Defaults.TrustDomain, deps.CertManager),
 	} {
 		if err := c.Register(ctx, m); err != nil {
 			return fmt.Errorf("controller %s: %w", c.Name(), err)
@@ -68,7 +69,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme, certificatesv1.AddToScheme, certmanagerv1.AddToScheme,
+		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme, certificatesv1.AddToScheme, certmanagerv1.AddToScheme, eventsv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return nil, err

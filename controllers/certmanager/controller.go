@@ -23,8 +23,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -47,6 +45,9 @@ const (
 	RoleName = "xinhari-operator-cert-manager"
 )
 
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
+// What else it may is in the chart's cert-manager.yaml, since it is granted only while an issuer is named.
+
 const (
 	// lookAgain is how often the Certificate is looked at while all is well, and lookSoon while it is not.
 	lookAgain = 30 * time.Second
@@ -61,7 +62,6 @@ const (
 type Controller struct {
 	client      client.Client
 	live        client.Reader
-	recorder    events.EventRecorder
 	namespace   string
 	trustDomain string
 	options     Options
@@ -69,16 +69,15 @@ type Controller struct {
 	meter       *meter
 
 	// Of one worker alone.
-	wrongSince time.Time // zero while all is well
-	told       outcome
-	toldAt     time.Time
+	since, told     outcome // the first of its reason, and the last one that people were told
+	sinceAt, toldAt time.Time
 }
 
 // New returns a controller that writes by c and reads by live, without a cache, and asks for an intermediate in a namespace,
 // which is the operator's, for identities of the trust domain.
-func New(c client.Client, live client.Reader, recorder events.EventRecorder, namespace, trustDomain string, o Options) *Controller {
+func New(c client.Client, live client.Reader, namespace, trustDomain string, o Options) *Controller {
 	return &Controller{
-		client: c, live: live, recorder: recorder, namespace: namespace, trustDomain: trustDomain, options: o, now: time.Now, meter: newMeter(),
+		client: c, live: live, namespace: namespace, trustDomain: trustDomain, options: o, now: time.Now, meter: newMeter(),
 	}
 }
 
@@ -92,7 +91,9 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	c.meter.set(is)
-	c.tell(ctx, is)
+	if err := c.tell(ctx, is); err != nil {
+		return reconcile.Result{}, err
+	}
 	if is.ready() {
 		return reconcile.Result{RequeueAfter: lookAgain}, nil
 	}
@@ -125,7 +126,7 @@ func (c *Controller) converge(ctx context.Context) (outcome, error) {
 	case err != nil:
 		return because(ReasonRefused, "Certificate %s was not taken: %v", key, err), nil
 	case live == nil:
-		return because(ReasonNotIssued, "Certificate %s has just been made", key), nil
+		return because(ReasonWaiting, "Certificate %s has just been made", key), nil
 	}
 	is, err := c.judge(ctx, found)
 	if found.Status.RenewalTime != nil {
@@ -165,7 +166,7 @@ func (c *Controller) judge(ctx context.Context, found *certmanagerv1.Certificate
 	secret := new(corev1.Secret)
 	err := c.live.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: SecretName}, secret)
 	if apierrors.IsNotFound(err) {
-		return because(ReasonNotIssued, "Secret %s/%s is gone; cert-manager will issue it anew", c.namespace, SecretName), nil
+		return because(ReasonWaiting, "Secret %s/%s is gone; cert-manager will issue it anew", c.namespace, SecretName), nil
 	}
 	if err != nil {
 		return outcome{}, fmt.Errorf("secret %s/%s: %w", c.namespace, SecretName, err)
@@ -174,37 +175,28 @@ func (c *Controller) judge(ctx context.Context, found *certmanagerv1.Certificate
 }
 
 // tell tells people what is new, and now and then what is still wrong.
-func (c *Controller) tell(ctx context.Context, is outcome) {
+func (c *Controller) tell(ctx context.Context, is outcome) error {
 	now := c.now()
-	if is.ready() {
-		c.wrongSince = time.Time{}
-	} else if c.wrongSince.IsZero() {
-		c.wrongSince = now
+	if is.reason != c.since.reason {
+		c.since, c.sinceAt = is, now
 	}
 	switch {
-	case !is.ready() && now.Sub(c.wrongSince) < patience:
-		return
+	case !is.ready() && now.Sub(c.sinceAt) < patience:
+		return nil
 	case is == c.told && (is.ready() || now.Sub(c.toldAt) < tellAgain):
-		return
+		return nil
 	}
-	kind := corev1.EventTypeNormal
 	if is.ready() {
-		log.FromContext(ctx).Info("the intermediate is issued", "message", is.message)
+		log.FromContext(ctx).Info("there is an intermediate from cert-manager", "message", is.message)
 	} else {
-		kind = corev1.EventTypeWarning
 		log.FromContext(ctx).Error(nil, "no new intermediate from cert-manager; the operator goes on with what it has", "reason", is.reason, "message", is.message)
 	}
-	about := &certmanagerv1.Certificate{
-		TypeMeta:   metav1.TypeMeta{APIVersion: certmanagerv1.SchemeGroupVersion.String(), Kind: certmanagerv1.CertificateKind},
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: Name},
+	// A recorder would take all that has one reason for one event, and keep the first one's words.
+	if err := c.client.Create(ctx, event(c.namespace, is, now)); err != nil {
+		return fmt.Errorf("telling of Certificate %s/%s: %w", c.namespace, Name, err)
 	}
-	const most = 1000 // the API server takes 1024
-	note := is.message
-	if len(note) > most {
-		note = note[:most] + "…"
-	}
-	c.recorder.Eventf(about, nil, kind, is.reason, "Issue", "%s", note)
 	c.told, c.toldAt = is, now
+	return nil
 }
 
 // Register adds the controller to a manager, if there is something for it to do.

@@ -1,9 +1,14 @@
 package certmanager
 
 import (
+	"strings"
+	"time"
+
 	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certmanagerv1ac "github.com/cert-manager/cert-manager/pkg/client/applyconfigurations/certmanager/v1"
 	cmmetav1ac "github.com/cert-manager/cert-manager/pkg/client/applyconfigurations/meta/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -57,3 +62,23 @@ func constraints(trustDomain string) *certmanagerv1ac.NameConstraintsApplyConfig
 
 // short returns what fits into a common name and an organization's, RFC 5280 appendix A.
 func short(s string) string { return s[:min(len(s), 64)] }
+
+// event tells an outcome at the Certificate, which may not be there.
+func event(namespace string, is outcome, now time.Time) *eventsv1.Event {
+	e := &eventsv1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: Name + "-"},
+		EventTime:  metav1.NewMicroTime(now), ReportingController: xinhariv1alpha1.FieldOwner, ReportingInstance: xinhariv1alpha1.FieldOwner,
+		Regarding: corev1.ObjectReference{
+			APIVersion: certmanagerv1.SchemeGroupVersion.String(), Kind: certmanagerv1.CertificateKind, Namespace: namespace, Name: Name,
+		},
+		Type: corev1.EventTypeWarning, Action: "Issue", Reason: is.reason, Note: is.message,
+	}
+	if is.ready() {
+		e.Type = corev1.EventTypeNormal
+	}
+	const most = 1000 // the API server takes 1024
+	if len(e.Note) > most {
+		e.Note = strings.ToValidUTF8(e.Note[:most], "") + "…"
+	}
+	return e
+}

@@ -20,7 +20,8 @@ const (
 	ReasonNoCertManager  = "NoCertManager"  // the cluster has no Certificates
 	ReasonNotOwned       = "NotOwned"       // the Certificate is someone else's
 	ReasonRefused        = "Refused"        // the API server, or cert-manager's webhook, did not take the Certificate
-	ReasonNotIssued      = "NotIssued"      // cert-manager has not issued it
+	ReasonWaiting        = "Waiting"        // cert-manager has not looked at it
+	ReasonNotIssued      = "NotIssued"      // cert-manager has not issued it, and says why
 	ReasonUnusable       = "Unusable"       // what cert-manager issued cannot sign
 	ReasonRenewalOverdue = "RenewalOverdue" // it can sign, and should have been renewed
 )
@@ -46,9 +47,9 @@ func judgeCertificate(c *certmanagerv1.Certificate, requests []certmanagerv1.Cer
 	ready := condition(c, certmanagerv1.CertificateConditionReady)
 	switch {
 	case ready == nil:
-		return because(ReasonNotIssued, "cert-manager has not looked at the Certificate: do its controllers run?")
+		return because(ReasonWaiting, "cert-manager has not looked at the Certificate: do its controllers run?")
 	case ready.ObservedGeneration < c.Generation:
-		return because(ReasonNotIssued, "the Certificate changed, and cert-manager has not looked at it since: do its controllers run?")
+		return because(ReasonWaiting, "the Certificate changed, and cert-manager has not looked at it since: do its controllers run?")
 	case ready.Status != cmmetav1.ConditionTrue:
 		return because(ReasonNotIssued, "cert-manager has not issued the intermediate: %s", why(c, requests))
 	case c.Status.RenewalTime != nil && now.After(c.Status.RenewalTime.Add(overdue)):

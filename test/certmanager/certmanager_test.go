@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmetav1 "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/xinhari/xinhari/controllers/certmanager"
+	"github.com/xinhari/xinhari/controllers/signer/issuer"
+	"github.com/xinhari/xinhari/internal/pemfile"
+)
+
+// rootIssuer is the ClusterIssuer of issuers.yaml that the chart names.
+const rootIssuer = "certManager.issuer=xinhari-root"
+
+// TestCertManager is the life of an installation that takes its CA from cert-manager. Each step goes on from the one before.
+func TestCertManager(t *testing.T) {
+	c := open(t)
+	for _, step := range []struct {
+		name string
+		take func(*testing.T, *cluster)
+	}{
+		{"without cert-manager the operator says so and signs with what it has", withoutCertManager},
+		{"an issuer that is not there is told", withoutIssuer},
+		{"the intermediate is issued and can sign, and nothing but our identities", issued},
+		{"a renewal changes key and certificate in one write", renewed},
+		{"nothing breaks while cert-manager is away", away},
+		{"issuers give roots, or what they have instead", given},
+		{"without an issuer the Certificate goes and its Secret stays", turnedOff},
+		{"the operator was forbidden nothing and wrote no more than it had to", frugal},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { step.take(t, c) }) {
+			t.Fatalf("what the operator logged:\n%s", must(t, "kubectl", "-n", operatorNamespace, "logs", "deployment/xinhari-operator", "--tail=30"))
+		}
+	}
+}
+
+func withoutCertManager(t *testing.T, c *cluster) {
+	install(t, rootIssuer)
+	c.makeWorkload(t, "shop")
+	c.told(t, certmanager.ReasonNoCertManager, "install cert-manager")
+	c.measured(t, certmanager.ReasonNoCertManager, "0")
+	if err := verify(c.leaf(t, "shop"), c.secret(t, issuer.SecretName)); err != nil {
+		t.Error(err)
+	}
+	c.unharmed(t)
+}
+
+func withoutIssuer(t *testing.T, c *cluster) {
+	module := strings.TrimSpace(must(t, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager"))
+	crds, err := filepath.Glob(filepath.Join(module, "deploy", "crds", "*.yaml"))
+	if err != nil || len(crds) < 4 {
+		t.Fatalf("cert-manager's module has the CRDs %v, %v", crds, err)
+	}
+	for _, crd := range crds {
+		must(t, "kubectl", "apply", "--server-side", "-f", crd)
+	}
+	must(t, "kubectl", "apply", "-f", "certmanager.yaml")
+	c.told(t, certmanager.ReasonNotIssued, `Referenced "ClusterIssuer" not found`)
+	c.measured(t, certmanager.ReasonNotIssued, "0")
+	c.unharmed(t)
+}
+
+func issued(t *testing.T, c *cluster) {
+	must(t, "kubectl", "apply", "-f", "issuers.yaml")
+	c.told(t, certmanager.ReasonIssued, "can sign until")
+	c.measured(t, certmanager.ReasonIssued, "1")
+	i, err := issuer.Parse(c.secret(t, certmanager.SecretName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.Verify(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if cn := i.Roots()[0].Subject.CommonName; len(i.Roots()) != 1 || cn != "root" {
+		t.Errorf("%d roots, the first %s, want the ClusterIssuer's", len(i.Roots()), cn)
+	}
+	if life := i.Certificate().NotAfter.Sub(i.Certificate().NotBefore); life != certmanager.Life {
+		t.Errorf("it lasts %s", life)
+	}
+	for _, test := range []struct {
+		name string
+		uri  string
+		dns  string
+		want bool
+	}{
+		{"a workload's", "spiffe://cluster.local/ns/shop/sa/inventory", "inventory.shop.svc", true},
+		{"one of another trust domain", "spiffe://example.org/ns/shop/sa/inventory", "inventory.shop.svc", false},
+		{"one for names of the world", "spiffe://cluster.local/ns/shop/sa/inventory", "www.example.org", false},
+	} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := url.Parse(test.uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = i.Sign(&x509.Certificate{
+			NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), PublicKey: key.Public(), URIs: []*url.URL{id}, DNSNames: []string{test.dns},
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		}, time.Now())
+		if got := err == nil; got != test.want {
+			t.Errorf("certificate %s is signed: %t (%v), want %t", test.name, got, err, test.want)
+		}
+	}
+}
+
+// renew asks cert-manager to renew the operator's Certificate, as cmctl does.
+func (c *cluster) renew(t *testing.T) {
+	t.Helper()
+	var cert certmanagerv1.Certificate
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: certmanager.Name}, &cert); err != nil {
+		t.Fatal(err)
+	}
+	now := metav1.Now()
+	cert.Status.Conditions = append(cert.Status.Conditions, certmanagerv1.CertificateCondition{
+		Type: certmanagerv1.CertificateConditionIssuing, Status: cmmetav1.ConditionTrue, Reason: "ManuallyTriggered", Message: "by a test",
+		LastTransitionTime: &now, ObservedGeneration: cert.Generation,
+	})
+	if err := c.Status().Update(t.Context(), &cert); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func renewed(t *testing.T, c *cluster) {
+	before := c.secret(t, certmanager.SecretName)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	w, err := c.Watch(ctx, new(corev1.SecretList), client.InNamespace(operatorNamespace), client.MatchingFields{"metadata.name": certmanager.SecretName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	c.renew(t)
+	for event := range w.ResultChan() {
+		secret, ok := event.Object.(*corev1.Secret)
+		if !ok {
+			t.Fatalf("watching the Secret: %v", event.Object)
+		}
+		i, err := issuer.Parse(secret.Data)
+		if err != nil {
+			t.Fatalf("a moment of the renewal: %v", err)
+		}
+		if _, err := i.Verify(time.Now()); err != nil {
+			t.Fatalf("a moment of the renewal: %v", err)
+		}
+		if bytes.Equal(secret.Data[corev1.TLSCertKey], before[corev1.TLSCertKey]) {
+			continue
+		}
+		if bytes.Equal(secret.Data[corev1.TLSPrivateKeyKey], before[corev1.TLSPrivateKeyKey]) {
+			t.Error("the key is the old one")
+		}
+		if !bytes.Equal(secret.Data[issuer.KeyRoots], before[issuer.KeyRoots]) {
+			t.Error("the root is another")
+		}
+		return
+	}
+	t.Fatalf("not renewed within %s", patience)
+}
+
+func away(t *testing.T, c *cluster) {
+	c.scale(t, 0)
+	before := c.secret(t, certmanager.SecretName)
+	c.renew(t)
+	install(t, rootIssuer+",certManager.duration=1000h,certManager.renewBefore=300h")
+	c.told(t, certmanager.ReasonWaiting, "the Certificate changed, and cert-manager has not looked at it since")
+	c.leaf(t, "shop")
+	c.unharmed(t)
+	if diff := cmp.Diff(before, c.secret(t, certmanager.SecretName)); diff != "" {
+		t.Error("the Secret changed while cert-manager was away")
+	}
+	c.scale(t, 1)
+	eventually(t, func(context.Context) string {
+		i, err := issuer.Parse(c.secret(t, certmanager.SecretName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := i.Certificate().NotAfter.Sub(i.Certificate().NotBefore); life != 1000*time.Hour {
+			return fmt.Sprintf("the intermediate lasts %s, want the new duration", life)
+		}
+		return ""
+	})
+	c.measured(t, certmanager.ReasonIssued, "1")
+}
+
+// given is what different issuers write into tls.crt, after the certificate itself, and into ca.crt. Where that is not a root, what
+// one trusts is replaced with it.
+func given(t *testing.T, c *cluster) {
+	c.certify(t, "cert-manager", "middle", "xinhari-root")
+	bare := new(corev1.Secret)
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "cert-manager", Name: "middle"}, bare); err != nil {
+		t.Fatal(err)
+	}
+	delete(bare.Data, issuer.KeyRoots)
+	bare = &corev1.Secret{ObjectMeta: object("cert-manager", "bare"), Type: bare.Type, Data: bare.Data}
+	if err := c.Create(t.Context(), bare); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"middle", "bare"} {
+		err := c.Create(t.Context(), &certmanagerv1.ClusterIssuer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: certmanagerv1.IssuerSpec{
+			IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: name}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		issuer string
+		chain  []string
+		root   string
+	}{
+		{"a CA that is a root", "xinhari-root", nil, "root"},
+		{"a CA under a root, in a Secret of cert-manager's", "middle", []string{"middle"}, "root"},
+		{"a CA under a root, in a Secret without ca.crt", "bare", []string{"middle"}, "middle"},
+		{"what signs itself", "self-signed", nil, "by-self-signed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			name := "by-" + test.issuer
+			data := c.certify(t, "shop", name, test.issuer)
+			i, err := issuer.Parse(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := i.Verify(time.Now()); err != nil {
+				t.Error(err)
+			}
+			chain, err := pemfile.Certificates(data[corev1.TLSCertKey])
+			if err != nil {
+				t.Fatal(err)
+			}
+			var between []string
+			for _, cert := range chain[1:] {
+				between = append(between, cert.Subject.CommonName)
+			}
+			if diff := cmp.Diff(test.chain, between); diff != "" {
+				t.Errorf("certificates after the issuer's (-want +got):\n%s", diff)
+			}
+			if got := i.Roots()[0].Subject.CommonName; len(i.Roots()) != 1 || got != test.root {
+				t.Errorf("%d roots, the first %s, want %s", len(i.Roots()), got, test.root)
+			}
+		})
+	}
+}
+
+// certify has an issuer make a CA and returns its Secret's data.
+func (c *cluster) certify(t *testing.T, namespace, name, by string) map[string][]byte {
+	t.Helper()
+	err := c.Create(t.Context(), &certmanagerv1.Certificate{ObjectMeta: object(namespace, name), Spec: certmanagerv1.CertificateSpec{
+		SecretName: name, CommonName: name, IsCA: true, IssuerRef: cmmetav1.IssuerReference{Name: by, Kind: certmanagerv1.ClusterIssuerKind},
+		PrivateKey: &certmanagerv1.CertificatePrivateKey{Algorithm: certmanagerv1.ECDSAKeyAlgorithm},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s corev1.Secret
+	eventually(t, func(ctx context.Context) string {
+		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &s); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return s.Data
+}
+
+func turnedOff(t *testing.T, c *cluster) {
+	before := c.secret(t, certmanager.SecretName)
+	install(t, "certManager.issuer=")
+	eventually(t, func(ctx context.Context) string {
+		err := c.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: certmanager.Name}, new(certmanagerv1.Certificate))
+		if apierrors.IsNotFound(err) {
+			return ""
+		}
+		return fmt.Sprintf("the Certificate is there (%v)", err)
+	})
+	if diff := cmp.Diff(before, c.secret(t, certmanager.SecretName)); diff != "" {
+		t.Error("the Secret is another")
+	}
+	c.leaf(t, "shop")
+	c.unharmed(t)
+}
+
+func frugal(t *testing.T, _ *cluster) {
+	writes := 0
+	for _, r := range requests(t) {
+		if r.ResponseStatus.Code == 403 {
+			t.Errorf("the operator was forbidden to %s %+v", r.Verb, r.ObjectRef)
+		}
+		if r.Verb == "patch" && r.ObjectRef.Resource == "certificates" && r.ResponseStatus.Code < 300 {
+			writes++
+		}
+	}
+	if writes != 2 {
+		t.Errorf("the operator wrote its Certificate %d times, want once at first and once for the new duration", writes)
+	}
+}
