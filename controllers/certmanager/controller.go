@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -50,12 +51,8 @@ const (
 
 const (
 	// lookAgain is how often the Certificate is looked at while all is well, and lookSoon while it is not.
-	lookAgain = 30 * time.Second
-	lookSoon  = 5 * time.Second
-	// patience is how long something may be wrong before people are told: issuing takes cert-manager some seconds.
-	patience = 15 * time.Second
-	// tellAgain is how often they are told the same: events are gone after an hour.
-	tellAgain = 30 * time.Minute
+	lookAgain = 15 * time.Second
+	lookSoon  = 3 * time.Second
 )
 
 // Controller keeps the Certificate.
@@ -68,9 +65,7 @@ type Controller struct {
 	now         func() time.Time
 	meter       *meter
 
-	// Of one worker alone.
-	since, told     outcome // the first of its reason, and the last one that people were told
-	sinceAt, toldAt time.Time
+	herald herald // of one worker alone
 }
 
 // New returns a controller that writes by c and reads by live, without a cache, and asks for an intermediate in a namespace,
@@ -174,16 +169,10 @@ func (c *Controller) judge(ctx context.Context, found *certmanagerv1.Certificate
 	return judgeSecret(secret.Data, now), nil
 }
 
-// tell tells people what is new, and now and then what is still wrong.
+// tell tells people of an outcome, when they are due to hear it.
 func (c *Controller) tell(ctx context.Context, is outcome) error {
 	now := c.now()
-	if is.reason != c.since.reason {
-		c.since, c.sinceAt = is, now
-	}
-	switch {
-	case !is.ready() && now.Sub(c.sinceAt) < patience:
-		return nil
-	case is == c.told && (is.ready() || now.Sub(c.toldAt) < tellAgain):
+	if !c.herald.due(is, now) {
 		return nil
 	}
 	if is.ready() {
@@ -195,7 +184,7 @@ func (c *Controller) tell(ctx context.Context, is outcome) error {
 	if err := c.client.Create(ctx, event(c.namespace, is, now)); err != nil {
 		return fmt.Errorf("telling of Certificate %s/%s: %w", c.namespace, Name, err)
 	}
-	c.told, c.toldAt = is, now
+	c.herald.told(is, now)
 	return nil
 }
 
@@ -212,5 +201,10 @@ func (c *Controller) Register(_ context.Context, m ctrl.Manager) error {
 		q.Add(reconcile.Request{NamespacedName: client.ObjectKey{Namespace: c.namespace, Name: Name}})
 		return nil
 	})
-	return ctrl.NewControllerManagedBy(m).Named(c.Name()).WatchesRawSource(once).Complete(c)
+	return ctrl.NewControllerManagedBy(m).
+		Named(c.Name()).
+		WatchesRawSource(once).
+		// Nothing else wakes it when the API server is back.
+		WithOptions(controller.Options{RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](lookSoon, lookAgain)}).
+		Complete(c)
 }

@@ -44,6 +44,9 @@ func TestCertManager(t *testing.T) {
 		{"nothing breaks while cert-manager is away", away},
 		{"issuers give roots, or what they have instead", given},
 		{"without an issuer the Certificate goes and its Secret stays", turnedOff},
+		{"a Certificate that is someone else's is left alone", notOwned},
+		{"what the API server refuses is quoted", refused},
+		{"cert-manager that goes is missed", gone},
 		{"the operator was forbidden nothing and wrote no more than it had to", frugal},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.take(t, c) }) {
@@ -298,17 +301,70 @@ func turnedOff(t *testing.T, c *cluster) {
 	c.unharmed(t)
 }
 
+func notOwned(t *testing.T, c *cluster) {
+	theirs := &certmanagerv1.Certificate{ObjectMeta: object(operatorNamespace, certmanager.Name), Spec: certmanagerv1.CertificateSpec{
+		SecretName: "theirs", CommonName: "theirs", IssuerRef: cmmetav1.IssuerReference{Name: "self-signed", Kind: certmanagerv1.ClusterIssuerKind},
+	}}
+	if err := c.Create(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	install(t, rootIssuer)
+	c.told(t, certmanager.ReasonNotOwned, "someone else's")
+	var found certmanagerv1.Certificate
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(theirs), &found); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(theirs.Spec, found.Spec); diff != "" {
+		t.Errorf("it is another (-want +got):\n%s", diff)
+	}
+	if err := c.Delete(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	c.measured(t, certmanager.ReasonIssued, "1")
+}
+
+func refused(t *testing.T, c *cluster) {
+	must(t, "kubectl", "apply", "-f", "refusal.yaml")
+	// The policy takes effect some time after it is there.
+	eventually(t, func(ctx context.Context) string {
+		probe := &certmanagerv1.Certificate{ObjectMeta: object("shop", "probe"), Spec: certmanagerv1.CertificateSpec{
+			SecretName: "probe", CommonName: "probe", IsCA: true, IssuerRef: cmmetav1.IssuerReference{Name: "none"},
+		}}
+		if err := c.Create(ctx, probe, client.DryRunAll); apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+			return ""
+		}
+		return "the policy refuses nothing"
+	})
+	must(t, "kubectl", "-n", operatorNamespace, "delete", "certificate", certmanager.Name)
+	c.told(t, certmanager.ReasonRefused, "no CAs, says the test")
+	c.unharmed(t)
+	must(t, "kubectl", "delete", "-f", "refusal.yaml")
+	c.measured(t, certmanager.ReasonIssued, "1")
+}
+
+func gone(t *testing.T, c *cluster) {
+	before := c.secret(t, certmanager.SecretName)
+	must(t, "kubectl", "delete", "crd", "certificates.cert-manager.io")
+	c.measured(t, certmanager.ReasonNoCertManager, "0")
+	if diff := cmp.Diff(before, c.secret(t, certmanager.SecretName)); diff != "" {
+		t.Error("the Secret is another")
+	}
+	c.leaf(t, "shop")
+	c.unharmed(t)
+}
+
 func frugal(t *testing.T, _ *cluster) {
 	writes := 0
 	for _, r := range requests(t) {
-		if r.ResponseStatus.Code == 403 {
+		// An operator that ends may have seen its rights to Certificates go before it.
+		if r.ResponseStatus.Code == 403 && r.ObjectRef.Resource != "certificates" {
 			t.Errorf("the operator was forbidden to %s %+v", r.Verb, r.ObjectRef)
 		}
 		if r.Verb == "patch" && r.ObjectRef.Resource == "certificates" && r.ResponseStatus.Code < 300 {
 			writes++
 		}
 	}
-	if writes != 2 {
-		t.Errorf("the operator wrote its Certificate %d times, want once at first and once for the new duration", writes)
+	if writes != 4 {
+		t.Errorf("the operator wrote its Certificate %d times, want once each for what steps did: at first, a new duration, one that was in the way, one that was refused", writes)
 	}
 }
