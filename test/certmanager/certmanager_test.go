@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/xinhari/xinhari/controllers/certmanager"
@@ -27,8 +29,11 @@ import (
 	"github.com/xinhari/xinhari/internal/pemfile"
 )
 
-// rootIssuer is the ClusterIssuer of issuers.yaml that the chart names.
-const rootIssuer = "certManager.issuer=xinhari-root"
+// Values of the chart: the ClusterIssuer of issuers.yaml, and another life of the intermediate.
+const (
+	rootIssuer = "certManager.issuer=xinhari-root"
+	shorter    = rootIssuer + ",certManager.duration=1000h,certManager.renewBefore=300h"
+)
 
 // TestCertManager is the life of an installation that takes its CA from cert-manager. Each step goes on from the one before.
 func TestCertManager(t *testing.T) {
@@ -43,6 +48,7 @@ func TestCertManager(t *testing.T) {
 		{"a renewal changes key and certificate in one write", renewed},
 		{"nothing breaks while cert-manager is away", away},
 		{"issuers give roots, or what they have instead", given},
+		{"nobody else gets certificates of the issuer", exclusive},
 		{"without an issuer the Certificate goes and its Secret stays", turnedOff},
 		{"a Certificate that is someone else's is left alone", notOwned},
 		{"what the API server refuses is quoted", refused},
@@ -183,7 +189,7 @@ func away(t *testing.T, c *cluster) {
 	c.scale(t, 0)
 	before := c.secret(t, certmanager.SecretName)
 	c.renew(t)
-	install(t, rootIssuer+",certManager.duration=1000h,certManager.renewBefore=300h")
+	install(t, shorter)
 	c.told(t, certmanager.ReasonWaiting, "the Certificate changed, and cert-manager has not looked at it since")
 	c.leaf(t, "shop")
 	c.unharmed(t)
@@ -207,17 +213,13 @@ func away(t *testing.T, c *cluster) {
 // given is what different issuers write into tls.crt, after the certificate itself, and into ca.crt. Where that is not a root, what
 // one trusts is replaced with it.
 func given(t *testing.T, c *cluster) {
-	c.certify(t, "cert-manager", "middle", "xinhari-root")
-	bare := new(corev1.Secret)
-	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "cert-manager", Name: "middle"}, bare); err != nil {
-		t.Fatal(err)
-	}
-	delete(bare.Data, issuer.KeyRoots)
-	bare = &corev1.Secret{ObjectMeta: object("cert-manager", "bare"), Type: bare.Type, Data: bare.Data}
-	if err := c.Create(t.Context(), bare); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"middle", "bare"} {
+	middle := c.certify(t, "middle", "xinhari-root")
+	bare := maps.Clone(middle)
+	delete(bare, issuer.KeyRoots)
+	for name, data := range map[string]map[string][]byte{"middle": middle, "bare": bare} {
+		if err := c.Create(t.Context(), &corev1.Secret{ObjectMeta: object("cert-manager", name), Type: corev1.SecretTypeTLS, Data: data}); err != nil {
+			t.Fatal(err)
+		}
 		err := c.Create(t.Context(), &certmanagerv1.ClusterIssuer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: certmanagerv1.IssuerSpec{
 			IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: name}},
 		}})
@@ -238,7 +240,7 @@ func given(t *testing.T, c *cluster) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			name := "by-" + test.issuer
-			data := c.certify(t, "shop", name, test.issuer)
+			data := c.certify(t, name, test.issuer)
 			i, err := issuer.Parse(data)
 			if err != nil {
 				t.Fatal(err)
@@ -264,14 +266,18 @@ func given(t *testing.T, c *cluster) {
 	}
 }
 
-// certify has an issuer make a CA and returns its Secret's data.
-func (c *cluster) certify(t *testing.T, namespace, name, by string) map[string][]byte {
+// certify has an issuer make a CA in the operator's namespace and returns its Secret's data.
+func (c *cluster) certify(t *testing.T, name, by string) map[string][]byte {
 	t.Helper()
-	err := c.Create(t.Context(), &certmanagerv1.Certificate{ObjectMeta: object(namespace, name), Spec: certmanagerv1.CertificateSpec{
+	return c.obtain(t, operatorNamespace, name, certmanagerv1.CertificateSpec{
 		SecretName: name, CommonName: name, IsCA: true, IssuerRef: cmmetav1.IssuerReference{Name: by, Kind: certmanagerv1.ClusterIssuerKind},
-		PrivateKey: &certmanagerv1.CertificatePrivateKey{Algorithm: certmanagerv1.ECDSAKeyAlgorithm},
-	}})
-	if err != nil {
+	})
+}
+
+// obtain makes a Certificate and returns its Secret's data.
+func (c *cluster) obtain(t *testing.T, namespace, name string, spec certmanagerv1.CertificateSpec) map[string][]byte {
+	t.Helper()
+	if err := c.Create(t.Context(), &certmanagerv1.Certificate{ObjectMeta: object(namespace, name), Spec: spec}); err != nil {
 		t.Fatal(err)
 	}
 	var s corev1.Secret
@@ -282,6 +288,52 @@ func (c *cluster) certify(t *testing.T, namespace, name, by string) map[string][
 		return ""
 	})
 	return s.Data
+}
+
+// forged is an identity that a namespace's editor would like to have.
+const forged = "spiffe://cluster.local/ns/xinhari-system/sa/xinhari-operator"
+
+// exclusive shows what the chart's policy is for: without it, a Certificate of any namespace is an identity of any other.
+func exclusive(t *testing.T, c *cluster) {
+	spec := certmanagerv1.CertificateSpec{
+		SecretName: "forged", URIs: []string{forged}, IssuerRef: cmmetav1.IssuerReference{Name: "xinhari-root", Kind: certmanagerv1.ClusterIssuerKind},
+	}
+	cert := &certmanagerv1.Certificate{ObjectMeta: object("shop", "forged"), Spec: spec}
+	if err := c.Create(t.Context(), cert); err == nil || !strings.Contains(err.Error(), "could pass for any workload") {
+		t.Errorf("a Certificate of another namespace: %v", err)
+	}
+	asked := &certmanagerv1.CertificateRequest{ObjectMeta: object("shop", "forged"), Spec: certmanagerv1.CertificateRequestSpec{
+		IssuerRef: spec.IssuerRef, Request: []byte("a request"),
+	}}
+	asked.Spec.IssuerRef.Group = "cert-manager.io"
+	if err := c.Create(t.Context(), asked); err == nil || !strings.Contains(err.Error(), "could pass for any workload") {
+		t.Errorf("a request of another namespace: %v", err)
+	}
+	// One of another issuer is nobody's business, until it turns to this one.
+	asked.Spec.IssuerRef.Name = "self-signed"
+	if err := c.Create(t.Context(), asked); err != nil {
+		t.Fatal(err)
+	}
+	turn := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"issuerRef":{"name":"xinhari-root"}}}`))
+	if err := c.Patch(t.Context(), asked, turn); err == nil || !strings.Contains(err.Error(), "could pass for any workload") {
+		t.Errorf("a request that turns to the issuer: %v", err)
+	}
+
+	install(t, shorter+",certManager.exclusive=false")
+	eventually(t, func(ctx context.Context) string {
+		if err := c.Create(ctx, cert.DeepCopy(), client.DryRunAll); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	leaf, err := pemfile.Certificates(c.obtain(t, "shop", "forged", spec)[corev1.TLSCertKey])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(leaf, c.secret(t, certmanager.SecretName)); err != nil || leaf[0].URIs[0].String() != forged {
+		t.Errorf("the policy keeps nobody from anything: %v", err)
+	}
+	install(t, shorter)
 }
 
 func turnedOff(t *testing.T, c *cluster) {
@@ -308,7 +360,7 @@ func notOwned(t *testing.T, c *cluster) {
 	if err := c.Create(t.Context(), theirs); err != nil {
 		t.Fatal(err)
 	}
-	install(t, rootIssuer)
+	install(t, shorter)
 	c.told(t, certmanager.ReasonNotOwned, "someone else's")
 	var found certmanagerv1.Certificate
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(theirs), &found); err != nil {
