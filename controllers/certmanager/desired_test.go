@@ -85,6 +85,14 @@ func TestNamesFit(t *testing.T) {
 	}
 }
 
+func TestWhatIsWrongIsAWarning(t *testing.T) {
+	for reason, want := range map[string]string{ReasonIssued: "Normal", ReasonNotIssued: "Warning", ReasonRenewalOverdue: "Warning"} {
+		if got := event("xinhari-system", because(reason, "so"), time.Now()).Type; got != want {
+			t.Errorf("%s is %s, want %s", reason, got, want)
+		}
+	}
+}
+
 func TestLongNotesAreCut(t *testing.T) {
 	e := event("xinhari-system", because(ReasonRefused, "%s", strings.Repeat("ä", 600)), time.Now())
 	if len(e.Note) > 1024 || !utf8.ValidString(e.Note) || e.Type != "Warning" {

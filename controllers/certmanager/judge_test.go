@@ -82,7 +82,7 @@ func TestJudgeCertificate(t *testing.T) {
 		{"invalid", with(missing), []certmanagerv1.CertificateRequest{requested("ours", "1", approved,
 			requestIs(certmanagerv1.CertificateRequestConditionInvalidRequest, yes, "Invalid", "no such usage"), pending)}, ReasonNotIssued, "Invalid: no such usage"},
 		{"failed, and the request is gone", with(failed, missing), nil, ReasonNotIssued, "Failed: Vault is sealed"},
-		{"the last request counts", with(missing), []certmanagerv1.CertificateRequest{requested("ours", "10", approved, pending), requested("ours", "9", approved)},
+		{"the last request counts", with(missing), []certmanagerv1.CertificateRequest{requested("ours", "9", approved), requested("ours", "10", approved, pending)},
 			ReasonNotIssued, "request-10: Pending"},
 		{"another's request does not", with(missing), []certmanagerv1.CertificateRequest{requested("theirs", "1", approved, pending)}, ReasonNotIssued, "DoesNotExist"},
 		{"ready", with(ready), nil, ReasonIssued, ""},
