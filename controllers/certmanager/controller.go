@@ -108,6 +108,8 @@ func (c *Controller) converge(ctx context.Context) (outcome, error) {
 			key, xinhariv1alpha1.LabelManagedBy, xinhariv1alpha1.ManagedBy), nil
 	case err == nil:
 		live = found
+	case apierrors.IsForbidden(err):
+		return because(ReasonRefused, "%v: the chart's Role %s grants it", err, RoleName), nil
 	case !apierrors.IsNotFound(err):
 		return outcome{}, fmt.Errorf("certificate %s: %w", key, err)
 	}

@@ -44,7 +44,7 @@ func (o Options) Validate() error {
 	full := o.withDefaults()
 	switch {
 	case !o.On():
-		if o != (Options{Unconstrained: o.Unconstrained}) {
+		if o != (Options{}) {
 			return errors.New("an issuer is described and not named: give its name, or nothing")
 		}
 		return nil
