@@ -52,6 +52,7 @@ func open(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.QPS = -1 // the API server knows how to wait
 	c, err := client.NewWithWatch(config, client.Options{Scheme: all})
 	if err != nil {
 		t.Fatal(err)
@@ -94,14 +95,18 @@ func eventually(t *testing.T, check func(context.Context) string) {
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+	last := ""
 	for {
 		problem := check(ctx)
 		if problem == "" {
 			return
 		}
+		if ctx.Err() == nil {
+			last = problem // and not that the time is over
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("after %s: %s", patience, problem)
+			t.Fatalf("after %s: %s", patience, last)
 		case <-ticker.C:
 		}
 	}
