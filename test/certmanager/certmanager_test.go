@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +25,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/certmanager"
 	"github.com/xinhari/xinhari/controllers/signer/issuer"
+	"github.com/xinhari/xinhari/controllers/trust"
 	"github.com/xinhari/xinhari/internal/pemfile"
 )
 
@@ -45,6 +48,7 @@ func TestCertManager(t *testing.T) {
 		{"without cert-manager the operator says so and signs with what it has", withoutCertManager},
 		{"an issuer that is not there is told", withoutIssuer},
 		{"the intermediate is issued and can sign, and nothing but our identities", issued},
+		{"every workload trusts its root before it signs", switched},
 		{"a renewal changes key and certificate in one write", renewed},
 		{"nothing breaks while cert-manager is away", away},
 		{"issuers give roots, or what they have instead", given},
@@ -62,13 +66,13 @@ func TestCertManager(t *testing.T) {
 }
 
 func withoutCertManager(t *testing.T, c *cluster) {
-	install(t, rootIssuer)
+	install(t, "certManager.issuer=")
 	c.makeWorkload(t, "shop")
+	c.signs(t, issuer.WantedSecret)
+	install(t, rootIssuer)
 	c.told(t, certmanager.ReasonNoCertManager, "install cert-manager")
 	c.measured(t, certmanager.ReasonNoCertManager, "0")
-	if err := verify(c.leaf(t, "shop"), c.secret(t, issuer.SecretName)); err != nil {
-		t.Error(err)
-	}
+	c.signs(t, issuer.WantedSecret)
 	c.unharmed(t)
 }
 
@@ -129,6 +133,66 @@ func issued(t *testing.T, c *cluster) {
 		if got := err == nil; got != test.want {
 			t.Errorf("certificate %s is signed: %t (%v), want %t", test.name, got, err, test.want)
 		}
+	}
+}
+
+// switched shows the trust bundle between two issuers, and hurries: the test's workload asks once and never acknowledges.
+func switched(t *testing.T, c *cluster) {
+	roots := func() []string {
+		bundle, err := pemfile.Certificates([]byte(must(t, "kubectl", "-n", "shop", "get", "configmap", xinhariv1alpha1.RuntimeConfigMap, "-o", `jsonpath={.data.ca\.crt}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, root := range bundle {
+			names = append(names, root.Subject.CommonName)
+		}
+		return names
+	}
+	eventually(t, func(context.Context) string {
+		if names := roots(); len(names) != 2 || !slices.Contains(names, "root") {
+			return fmt.Sprintf("the bundle has the roots %q, want the own one and cert-manager's", names)
+		}
+		return ""
+	})
+	c.signs(t, issuer.WantedSecret)
+	c.rotated(t, certmanager.SecretName)
+	c.signs(t, certmanager.SecretName)
+	if names := roots(); len(names) != 1 || names[0] != "root" {
+		t.Errorf("in the end the bundle has the roots %q", names)
+	}
+}
+
+// rotated takes the rotation to the issuer in a Secret to its end, without waiting for workloads.
+func (c *cluster) rotated(t *testing.T, secret string) {
+	t.Helper()
+	to, err := issuer.Parse(c.secret(t, secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func(ctx context.Context) string {
+		state := new(corev1.ConfigMap)
+		if err := c.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: xinhariv1alpha1.TrustConfigMap}, state); err != nil {
+			return err.Error()
+		}
+		signs := state.Data[xinhariv1alpha1.KeyIssuer]
+		if signs != "" && strings.HasPrefix(to.ID(), signs) && strings.Contains(state.Data[trust.KeyState], "phase: "+string(trust.Stable)) {
+			return ""
+		}
+		before := client.MergeFrom(state.DeepCopy())
+		state.Annotations = map[string]string{xinhariv1alpha1.AnnotationRotation: xinhariv1alpha1.RotationForce}
+		if err := c.Patch(ctx, state, before); err != nil {
+			return err.Error()
+		}
+		return state.Data[trust.KeyState]
+	})
+}
+
+// signs wants a new certificate to be signed by the issuer in a Secret.
+func (c *cluster) signs(t *testing.T, secret string) {
+	t.Helper()
+	if err := verify(c.leaf(t, "shop"), c.secret(t, secret)); err != nil {
+		t.Errorf("under Secret %s: %v", secret, err)
 	}
 }
 
@@ -349,7 +413,8 @@ func turnedOff(t *testing.T, c *cluster) {
 	if diff := cmp.Diff(before, c.secret(t, certmanager.SecretName)); diff != "" {
 		t.Error("the Secret is another")
 	}
-	c.leaf(t, "shop")
+	c.rotated(t, issuer.WantedSecret)
+	c.signs(t, issuer.WantedSecret)
 	c.unharmed(t)
 }
 
