@@ -43,10 +43,7 @@ func foreignTLS(t *testing.T, s *testServer, config *tls.Config, options ...grpc
 // clientConfig is one of the caller, with a certificate or without.
 func clientConfig(t *testing.T, s *identity.Source, anonymous bool) *tls.Config {
 	t.Helper()
-	config, err := identity.ClientConfig(s.Current(), identity.ServiceName("default", "test"), identity.ClientOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := identity.ClientConfig(s.Current, identity.ServiceName("default", "test"), identity.ClientOptions{})
 	if anonymous {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
 	}

@@ -6,6 +6,7 @@ package subject
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -117,10 +118,10 @@ func dialBare(ctx context.Context, servers []netip.AddrPort) (grpc.ClientConnInt
 	if err != nil {
 		return nil, nil, err
 	}
-	config, err := identity.ClientConfig(source.Current(), identity.ServiceName(namespace, serviceName), identity.ClientOptions{NextProtos: []string{alpn}})
-	if err != nil {
-		done()
-		return nil, nil, fmt.Errorf("bare client: %w", err)
+	// As grpc-go's users set it up: the standard library verifies.
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, ServerName: identity.ServiceName(namespace, serviceName),
+		RootCAs: source.Current().Roots(), Certificates: []tls.Certificate{source.Current().Certificate()}, SessionTicketsDisabled: true,
 	}
 	var state resolver.State
 	for _, s := range servers {
