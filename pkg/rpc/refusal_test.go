@@ -387,23 +387,37 @@ func TestTheBodyOfAnUnknownCallerIsNotRead(t *testing.T) {
 func TestHalfOpenHandshakesGiveWay(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ca")
 	caller, served := source(t, "caller", dir, time.Hour), source(t, "test", dir, time.Hour)
-	s := newServer(t, rpc.ServerOptions{Transport: laptop(served), HandshakeTimeout: time.Minute}, nil)
-	for i := range 300 {
-		conn, err := net.Dial("tcp", s.addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		half := []string{"", "\x16", "\x16\x03\x01\x02\x00\x01", "\x00xinhari"}[i%4]
-		if _, err := io.WriteString(conn, half); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	began := time.Now()
-	if err := call(ctx, ownConn(t, rpc.ConnOptions{Transport: mutual(caller)}, s.addr)); err != nil {
-		t.Fatalf("after %v: %v", time.Since(began), err)
+	half := []string{"", "\x16", "\x16\x03\x01\x02\x00\x01", "\x00xinhari"}
+	for _, tt := range []struct {
+		name         string
+		slots, peers int
+		first        []string
+	}{
+		{"300 of all kinds", 0, 300, half},
+		{"silent", 16, 24, half[:1]},
+		{"a byte of TLS", 16, 24, half[1:2]},
+		{"half a ClientHello", 16, 24, half[2:3]},
+		{"half a preamble", 16, 24, half[3:]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newServer(t, rpc.ServerOptions{Transport: laptop(served), MaxHandshakes: tt.slots, HandshakeTimeout: time.Minute}, nil)
+			for i := range tt.peers {
+				conn, err := net.Dial("tcp", s.addr.String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if _, err := io.WriteString(conn, tt.first[i%len(tt.first)]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			defer cancel()
+			began := time.Now()
+			if err := call(ctx, ownConn(t, rpc.ConnOptions{Transport: mutual(caller)}, s.addr)); err != nil {
+				t.Errorf("after %v: %v", time.Since(began), err)
+			}
+		})
 	}
 }
 
