@@ -291,18 +291,21 @@ func said(t *testing.T, conn net.Conn, text string) {
 // A stream ends with the certificate of who opened it, also where nothing is
 // sent on it.
 func TestStreamsEndWithTheirCallersCertificate(t *testing.T) {
-	const life = 2 * time.Second
+	const life = 3 * time.Second // certificates count whole seconds: it is two at least
 	dir := filepath.Join(t.TempDir(), "ca")
-	caller, served := source(t, "caller", dir, life), source(t, "test", dir, time.Hour)
-	s := newServer(t, rpc.ServerOptions{Transport: mutual(served)}, nil)
-	for name, connect := range map[string]func() grpc.ClientConnInterface{
-		"our client":          func() grpc.ClientConnInterface { return ownConn(t, rpc.ConnOptions{Transport: mutual(caller)}, s.addr) },
-		"another gRPC client": func() grpc.ClientConnInterface { return foreignTLS(t, s, clientConfig(t, caller, false)) },
+	s := newServer(t, rpc.ServerOptions{Transport: mutual(source(t, "test", dir, time.Hour))}, nil)
+	for name, connect := range map[string]func(*testing.T) grpc.ClientConnInterface{
+		"our client": func(t *testing.T) grpc.ClientConnInterface {
+			return ownConn(t, rpc.ConnOptions{Transport: mutual(source(t, "caller", dir, life))}, s.addr)
+		},
+		"another gRPC client": func(t *testing.T) grpc.ClientConnInterface {
+			return foreignTLS(t, s, clientConfig(t, source(t, "caller", dir, life), false))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			stream, err := testgrpc.NewTestServiceClient(connect()).FullDuplexCall(ctx)
+			stream, err := testgrpc.NewTestServiceClient(connect(t)).FullDuplexCall(ctx)
 			if err == nil {
 				err = stream.Send(&testgrpc.StreamingOutputCallRequest{})
 			}
@@ -333,22 +336,62 @@ func TestAnExpiredCallerOverHTTP(t *testing.T) {
 				t.Fatalf("%d %s", code, body)
 			}
 			c.advance(2 * time.Hour)
-			reused := false
-			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
-			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.addr.String()+"/Echo/Echo", strings.NewReader("{}"))
-			if err != nil {
-				t.Fatal(err)
+			answer, body, reused := traced(t, client, s)
+			if answer.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "expired") || !reused {
+				t.Errorf("%s %s; the connection was reused: %v", answer.Status, body, reused)
 			}
-			r.Header.Set("Content-Type", "application/json")
-			answer, err := client.Do(r)
-			if err != nil {
-				t.Fatal(err)
+		})
+	}
+}
+
+// traced posts once more, and tells whether that took the connection there was.
+func traced(t *testing.T, client *http.Client, s *testServer) (answer *http.Response, body string, reused bool) {
+	t.Helper()
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.addr.String()+"/Echo/Echo", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if answer, err = client.Do(r); err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(text), reused
+}
+
+// Clients of others do not know when to connect anew, and are told in time.
+func TestOthersAreToldToConnectAnew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ca")
+	caller, served := source(t, "caller", dir, time.Hour), source(t, "test", dir, 24*time.Hour)
+	for _, h2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2 %v", h2), func(t *testing.T) {
+			var c clock
+			s := newServer(t, rpc.ServerOptions{Transport: mutual(served), Now: c.now}, nil)
+			client := httpsClient(t, clientConfig(t, caller, false), h2)
+			for range 2 {
+				if code, body := postTLS(t, client, s, "/Echo/Echo"); code != http.StatusOK {
+					t.Fatalf("%d %s", code, body)
+				}
 			}
-			defer answer.Body.Close()
-			body, err := io.ReadAll(answer.Body)
-			if err != nil || answer.StatusCode != http.StatusUnauthorized || !strings.Contains(string(body), "expired") || !reused {
-				t.Errorf("%s %s, %v; the connection was reused: %v", answer.Status, body, err, reused)
+			if _, _, reused := traced(t, client, s); !reused {
+				t.Error("a young connection is replaced")
 			}
+			c.advance(45 * time.Minute)
+			for range 100 { // the client learns of it with one of the next answers
+				answer, body, reused := traced(t, client, s)
+				if answer.StatusCode != http.StatusOK {
+					t.Fatalf("%s %s", answer.Status, body)
+				}
+				if !reused {
+					return
+				}
+			}
+			t.Error("the old connection is still in use")
 		})
 	}
 }
