@@ -143,6 +143,34 @@ func TestAdmit(t *testing.T) {
 	})
 }
 
+// TestPagesAreTheLastOfThree holds that requests are looked at by the laptop's
+// checks alone as well: neither the acceptor nor admission is asked here.
+func TestPagesAreTheLastOfThree(t *testing.T) {
+	handler := anonymousLoopback(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	loopback, elsewhere := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}
+	for _, tt := range []struct {
+		name string
+		from net.Addr
+		peer identity.Peer
+		want int
+	}{
+		{"this machine", loopback, identity.Peer{Anonymous: true}, http.StatusOK},
+		{"another machine", elsewhere, identity.Peer{Anonymous: true}, http.StatusForbidden},
+		{"another machine with a certificate", elsewhere, certified(time.Now()), http.StatusOK},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := &link{Conn: farConn{from: tt.from}, info: identity.TLSInfo{Peer: tt.peer}}
+			r := httptest.NewRequest(http.MethodPost, "http://localhost/a/b", nil)
+			r.RemoteAddr = tt.from.String()
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r.WithContext(connContext(r.Context(), l)))
+			if w.Code != tt.want {
+				t.Errorf("status %d, want %d", w.Code, tt.want)
+			}
+		})
+	}
+}
+
 type unknownInfo struct{}
 
 func (unknownInfo) AuthType() string { return "tls" }
