@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
@@ -134,6 +135,52 @@ func TestWrongService(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestConnectionsAreReplacedBeforeACertificateEnds holds it of either side's.
+func TestConnectionsAreReplacedBeforeACertificateEnds(t *testing.T) {
+	ca := newCA(t)
+	lived := func(id identity.ID, life time.Duration) identity.Credentials {
+		leaf := ca.leaf(id, nil, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(life) })
+		c, err := identity.NewCredentials([]*x509.Certificate{leaf.Leaf}, leaf.PrivateKey.(crypto.Signer), []*x509.Certificate{ca.cert}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for _, tt := range []struct {
+		name           string
+		client, server time.Duration
+	}{
+		{"the client's ends first", time.Hour, 10 * time.Hour},
+		{"the server's ends first", 10 * time.Hour, time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var seen credentials.AuthInfo
+			client := transport(lived(orders, tt.client)).Client("shop", "inventory")
+			h := handshake(t, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+				conn, info, err := client.ClientHandshake(ctx, "", conn)
+				seen = info
+				return conn, err
+			}, transport(lived(inventory, tt.server)).Accept)
+			if h.clientErr != nil || h.serverErr != nil {
+				t.Fatal(h.clientErr, h.serverErr)
+			}
+			for side, info := range map[string]credentials.AuthInfo{"client": seen, "server": h.accepted.AuthInfo} {
+				if left := time.Until(info.(identity.TLSInfo).ReplaceBy); left > 30*time.Minute || left < 26*time.Minute {
+					t.Errorf("the %s's connection is to be replaced in %v, and a certificate ends in an hour", side, left)
+				}
+			}
+		})
+	}
+}
+
+// TestTheServersNameCannotBeOverridden covers what grpc-go offers for it.
+func TestTheServersNameCannotBeOverridden(t *testing.T) {
+	//nolint:staticcheck // deprecated, and there
+	if err := transport(newCA(t).credentials(orders)).Client("shop", "inventory").OverrideServerName("orders.shop.svc"); err == nil {
+		t.Error("it can")
+	}
 }
 
 func TestSessionsAreNotResumed(t *testing.T) {

@@ -87,6 +87,8 @@ func refusals() []refusal {
 		both(refusal{name: "a leaf that may not sign", spoil: func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }}, is(identity.ErrRefused)),
 		{name: "for servers only", spoil: usage(x509.ExtKeyUsageServerAuth), client: incompatibleUsage},
 		{name: "for clients only", spoil: usage(x509.ExtKeyUsageClientAuth), server: incompatibleUsage},
+		{name: "for servers and anything", spoil: usage(x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageAny), client: is(identity.ErrRefused)},
+		{name: "for clients and anything", spoil: usage(x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageAny), server: is(identity.ErrRefused)},
 		both(refusal{name: "for neither", spoil: usage(x509.ExtKeyUsageEmailProtection)}, incompatibleUsage),
 		both(refusal{name: "for anything", spoil: usage(x509.ExtKeyUsageAny)}, is(identity.ErrRefused)),
 		both(refusal{name: "without a purpose", spoil: usage()}, is(identity.ErrRefused)),

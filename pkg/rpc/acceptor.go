@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -16,13 +17,15 @@ import (
 
 // acceptor accepts connections, does their handshakes and hands them to the
 // server that speaks the peer's protocol. A slow or silent peer holds one of
-// a bounded number of handshakes until its deadline, and nobody else up.
+// a bounded number of handshakes, until its deadline, or until others wait for
+// it, and nobody else up.
 type acceptor struct {
 	transport identity.Transport
 	loopback  bool // anonymous peers on other machines are turned away
 	now       func() time.Time
 	timeout   time.Duration
 	slots     chan struct{} // one for each handshake under way
+	full      atomic.Bool   // all slots are taken, and others may be waiting
 	native    *handoff      // connections of our own clients
 	foreign   *handoff      // everybody else's
 	logger    *slog.Logger
@@ -35,9 +38,7 @@ func (a *acceptor) run(ctx context.Context, lis net.Listener) error {
 	defer handshakes.Wait()
 	delay := time.Duration(0)
 	for {
-		select {
-		case a.slots <- struct{}{}:
-		case <-ctx.Done():
+		if !a.slot(ctx) {
 			return nil
 		}
 		conn, err := lis.Accept()
@@ -67,6 +68,45 @@ func (a *acceptor) run(ctx context.Context, lis net.Listener) error {
 	}
 }
 
+// slot takes a slot, or reports false when ctx ends.
+func (a *acceptor) slot(ctx context.Context) bool {
+	select {
+	case a.slots <- struct{}{}:
+		return true
+	default:
+	}
+	a.full.Store(true)
+	defer a.full.Store(false)
+	select {
+	case a.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// slow is how long a handshake may take while others wait for its slot. It is
+// many round trips of any network, and little for whoever waits behind peers
+// that open connections to say nothing.
+const slow = time.Second
+
+// hurry ends the handshake of ctx by cancel once it is slow and others wait.
+func (a *acceptor) hurry(ctx context.Context, cancel context.CancelFunc) (stop func() bool) {
+	var timer *time.Timer
+	// Made with its first delay far away, so that timer is there when it fires.
+	timer = time.AfterFunc(time.Hour, func() {
+		switch {
+		case ctx.Err() != nil:
+		case a.full.Load():
+			cancel()
+		default:
+			timer.Reset(slow)
+		}
+	})
+	timer.Reset(slow)
+	return timer.Stop
+}
+
 // temporary reports whether accepting may work again later. The method is
 // deprecated because most errors lie about it; the kernel's on accept do not,
 // and net/http and grpc-go ask it too.
@@ -83,6 +123,7 @@ func isLoopback(addr net.Addr) bool {
 func (a *acceptor) handshake(ctx context.Context, conn *link) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
+	defer a.hurry(ctx, cancel)()
 	accepted, err := a.transport.Accept(ctx, conn)
 	if err != nil {
 		a.logger.Debug("handshake", "peer", conn.RemoteAddr().String(), "error", err)
@@ -94,7 +135,7 @@ func (a *acceptor) handshake(ctx context.Context, conn *link) {
 		_ = conn.Close()
 		return
 	}
-	conn.established(accepted.AuthInfo, a.now())
+	conn.established(accepted.AuthInfo, a.now)
 	to := a.foreign
 	if accepted.Protocol == identity.ProtocolGRPC {
 		to = a.native

@@ -55,6 +55,17 @@ func (a admission) admit(ctx context.Context) (context.Context, error) {
 	return ctx, nil
 }
 
+// admitRequest decides on the call that a request of net/http will be, so that
+// nothing is read from who is not served.
+func (a admission) admitRequest(r *http.Request) error {
+	l, ok := r.Context().Value(linkKey{}).(*link)
+	if !ok {
+		return errUnknownPeer
+	}
+	_, err := a.admit(peer.NewContext(r.Context(), &peer.Peer{Addr: l.RemoteAddr()}))
+	return err
+}
+
 // unknown answers calls of methods that there are not: who is not served does
 // not learn which there are.
 func (a admission) unknown(_ any, stream grpc.ServerStream) error {
@@ -85,20 +96,33 @@ type link struct {
 }
 
 // established notes what the handshake found, before the connection is used.
-func (l *link) established(info credentials.AuthInfo, now time.Time) {
+func (l *link) established(info credentials.AuthInfo, now func() time.Time) {
 	l.info = info
 	t, ok := info.(identity.TLSInfo)
 	if !ok {
 		return
 	}
 	l.replaceBy = t.ReplaceBy
-	if !t.Peer.Anonymous {
-		l.expiry = time.AfterFunc(t.Peer.NotAfter.Sub(now), func() { _ = l.Conn.Close() })
+	if t.Peer.Anonymous {
+		return
 	}
+	next := func() time.Duration { return min(max(t.Peer.NotAfter.Sub(now()), 0), clockLook) }
+	// Made with its first delay far away, so that l.expiry is there when it fires.
+	l.expiry = time.AfterFunc(time.Hour, func() {
+		switch {
+		case l.ending.Load():
+		case now().Before(t.Peer.NotAfter):
+			l.expiry.Reset(next())
+		default:
+			_ = l.Conn.Close()
+		}
+	})
+	l.expiry.Reset(next())
 }
 
 // Close implements net.Conn.
 func (l *link) Close() error {
+	l.ending.Store(true)
 	if l.expiry != nil {
 		l.expiry.Stop()
 	}

@@ -203,7 +203,7 @@ func TestAnExpiredCallerOnAnOldConnection(t *testing.T) {
 			}
 			select {
 			case <-closed:
-			case <-ctx.Done():
+			case <-time.After(5 * time.Second): // before it would end by itself
 				t.Error("the connection stays")
 			}
 		})

@@ -67,6 +67,15 @@ func everyone() bool { return true }
 // newServer starts a server; change may register more and block calls.
 func newServer(t *testing.T, o rpc.ServerOptions, change func(*testServer)) *testServer {
 	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newServerOn(t, lis, o, change)
+}
+
+func newServerOn(t *testing.T, lis net.Listener, o rpc.ServerOptions, change func(*testServer)) *testServer {
+	t.Helper()
 	if o.Transport == nil && !o.LoopbackOnly {
 		o.Anonymous = everyone
 	}
@@ -84,10 +93,6 @@ func newServer(t *testing.T, o rpc.ServerOptions, change func(*testServer)) *tes
 	}
 	if change != nil {
 		change(s)
-	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
 	}
 	s.addr = netip.MustParseAddrPort(lis.Addr().String())
 	served := make(chan error, 1)

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // maxJSONBody bounds a JSON request: gRPC's own default for a message.
@@ -70,6 +71,12 @@ func utf8Charset(params map[string]string) bool {
 // serveJSON makes a gRPC call of a JSON POST. The call goes through the gRPC
 // server like any other, so that interceptors, limits and deadlines hold.
 func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
+	if err := s.admission.admitRequest(r); err != nil {
+		refused := status.Convert(err)
+		_, httpStatus := connectCode(refused.Code())
+		writeError(w, httpStatus, refused.Code(), refused.Message())
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJSONBody))
 	if err != nil {
 		var tooLarge *http.MaxBytesError

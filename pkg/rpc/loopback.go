@@ -45,9 +45,14 @@ func identified(r *http.Request) bool {
 // forwarded returns a header that only proxies set, if h has one: what comes
 // through a proxy may come from anywhere, whatever address it has here.
 func forwarded(h http.Header) string {
+	for name := range h {
+		if strings.HasPrefix(name, "X-Forwarded") {
+			return name
+		}
+	}
 	for _, name := range []string{
-		"Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
-		"X-Forwarded-Server", "X-Original-Host", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip",
+		"Forwarded", "Via", "X-Original-Host", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Envoy-External-Address",
+		"True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip", "Cdn-Loop",
 	} {
 		if _, ok := h[name]; ok {
 			return name

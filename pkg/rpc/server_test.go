@@ -315,6 +315,17 @@ func TestSilentPeersHoldNobodyUp(t *testing.T) {
 	}
 }
 
+// A handshake ends with its timeout, also where nobody waits for its place.
+func TestSilentPeersAreClosed(t *testing.T) {
+	s := newServer(t, rpc.ServerOptions{HandshakeTimeout: 200 * time.Millisecond}, nil)
+	c, err := net.Dial("tcp", s.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	said(t, c, "")
+}
+
 func TestGarbageIsClosed(t *testing.T) {
 	s := newServer(t, rpc.ServerOptions{}, nil)
 	for _, garbage := range []string{"\x00not our preamble", "\x16\x03\x01\x02\x00", "GET", "\r\n\r\n"} {

@@ -314,11 +314,11 @@ func testAdmission(t *testing.T) {
 			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationBundleHash: strings.Repeat("F", 64)}
 		}, "hexadecimal"},
 		{"a source", func(r *certificatesv1.CertificateSigningRequest) {
-			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationSource: strings.Repeat("f", 16)}
+			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationSource: strings.Repeat("0", 16)}
 		}, ""},
 		{"a source that is none", func(r *certificatesv1.CertificateSigningRequest) {
-			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationSource: strings.Repeat("f", 17)}
-		}, "16"},
+			r.Annotations = map[string]string{xinhariv1alpha1.AnnotationSource: strings.Repeat("0", 17)}
+		}, "hexadecimal"},
 		{"a finalizer", func(r *certificatesv1.CertificateSigningRequest) { r.Finalizers = []string{"example.org/mine"} }, "finalizers"},
 		{"an owner", func(r *certificatesv1.CertificateSigningRequest) {
 			r.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "a", UID: "b"}}
@@ -351,6 +351,15 @@ func testAdmission(t *testing.T) {
 	}
 	if err := create(all, other()); err != nil {
 		t.Errorf("a person may not ask another signer: %v", err)
+	}
+	grouped := rest.CopyConfig(admin)
+	grouped.Impersonate = rest.ImpersonationConfig{UserName: "someone", Groups: []string{"system:authenticated", "system:serviceaccounts"}}
+	member, err := kubernetes.NewForConfig(grouped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := create(member, other()); err == nil || !strings.Contains(err.Error(), "xinhari.com/workload only") {
+		t.Errorf("one of the group of accounts, by another name: %v", err)
 	}
 	pod.grantSigner("example.org/other")
 	eventually(t, func() string {
