@@ -38,6 +38,9 @@ const (
 	KeyEtcdEndpoints = "etcdEndpoints"
 	// KeyTrustBundle holds the roots to trust, in PEM.
 	KeyTrustBundle = "ca.crt"
+	// KeyIssuer names the issuer that signs now. Workloads ask for a new certificate when it changes, so that a rotation of
+	// the root ends within minutes and not within the life of a certificate.
+	KeyIssuer = "issuer"
 )
 
 // Condition types of the four kinds. Ready is always there once an object was looked at; Reconciling and Stalled are

@@ -40,6 +40,7 @@ func TestParseRefuses(t *testing.T) {
 		{"-etcd-endpoints=etcd:2379", "-etcd-endpoints"},
 		{"-log-format=xml", "-log-format"},
 		{"-log-level=loud", "log-level"},
+		{"-cert-manager-kind=Issuer", "not named"},
 		{"-nonsense", "-nonsense"},
 		{"nonsense", `"nonsense" is not a flag`},
 	} {
@@ -63,7 +64,7 @@ func TestHelpExplainsEveryFlag(t *testing.T) {
 	if _, err := parse([]string{"-help"}, &out); !errors.Is(err, flag.ErrHelp) {
 		t.Fatalf("error %v, want help", err)
 	}
-	for _, name := range []string{"trust-domain", "nats-url", "etcd-endpoints", "leader-elect", "metrics-address", "health-address", "version"} {
+	for _, name := range []string{"trust-domain", "nats-url", "etcd-endpoints", "leader-elect", "metrics-address", "health-address", "cert-manager-issuer", "version"} {
 		if !strings.Contains(out.String(), "  -"+name) {
 			t.Errorf("help does not explain -%s", name)
 		}

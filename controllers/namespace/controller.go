@@ -98,11 +98,11 @@ func (c *Controller) Reconcile(ctx context.Context, r reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	bundle, err := c.bundle(ctx, namespace)
+	t, err := c.trusted(ctx, namespace)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	wanted := desired(namespace, services.Items, rules.Items, accounts, c.defaults, bundle, c.now())
+	wanted := desired(namespace, services.Items, rules.Items, accounts, c.defaults, t, c.now())
 
 	foreign := false
 	var errs []error
@@ -134,24 +134,29 @@ func (c *Controller) Reconcile(ctx context.Context, r reconcile.Request) (reconc
 	return result, nil
 }
 
-// bundle returns the roots to trust. Where the operator's own object holds none that can be read, those that the namespace
-// has stay: before it is mended, none would be worse.
-func (c *Controller) bundle(ctx context.Context, namespace string) (string, error) {
+// trusted returns the roots to trust and who signs. Where the operator's own object holds no roots that can be read, what
+// the namespace has stays: before it is mended, none would be worse.
+func (c *Controller) trusted(ctx context.Context, namespace string) (trusted, error) {
 	if c.trust.Cache == nil {
-		return "", nil
+		return trusted{}, nil
 	}
 	state := new(corev1.ConfigMap)
 	err := c.trust.Cache.Get(ctx, client.ObjectKey{Namespace: c.trust.Namespace, Name: xinhariv1alpha1.TrustConfigMap}, state)
 	if client.IgnoreNotFound(err) != nil {
-		return "", err
+		return trusted{}, err
 	}
-	text := state.Data[xinhariv1alpha1.KeyTrustBundle]
-	if _, err := pemfile.Certificates([]byte(text)); err == nil {
-		return text, nil
+	if t := trustedIn(state); t.bundle != "" {
+		if _, err := pemfile.Certificates([]byte(t.bundle)); err == nil {
+			return t, nil
+		}
 	}
 	has := new(corev1.ConfigMap)
 	err = c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: xinhariv1alpha1.RuntimeConfigMap}, has)
-	return has.Data[xinhariv1alpha1.KeyTrustBundle], client.IgnoreNotFound(err)
+	return trustedIn(has), client.IgnoreNotFound(err)
+}
+
+func trustedIn(m *corev1.ConfigMap) trusted {
+	return trusted{bundle: m.Data[xinhariv1alpha1.KeyTrustBundle], issuer: m.Data[xinhariv1alpha1.KeyIssuer]}
 }
 
 // orNil makes an interface that is nil of a pointer that is.
@@ -221,7 +226,7 @@ func (c *Controller) Register(ctx context.Context, m ctrl.Manager) error {
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(m)
 	if c.trust.Cache != nil {
-		b.WatchesRawSource(source.Kind(c.trust.Cache, &corev1.ConfigMap{}, handler.TypedEnqueueRequestsFromMapFunc(c.everywhere), bundleChanged()))
+		b.WatchesRawSource(source.Kind(c.trust.Cache, &corev1.ConfigMap{}, handler.TypedEnqueueRequestsFromMapFunc(c.everywhere), trustChanged()))
 	}
 	return b.
 		Named(c.Name()).
@@ -249,11 +254,11 @@ func (c *Controller) everywhere(ctx context.Context, _ *corev1.ConfigMap) []reco
 	return requests
 }
 
-// bundleChanged passes over changes of the state that stands beside the bundle.
-func bundleChanged() predicate.TypedPredicate[*corev1.ConfigMap] {
+// trustChanged passes over changes of the state that stands beside what workloads are told.
+func trustChanged() predicate.TypedPredicate[*corev1.ConfigMap] {
 	return predicate.TypedFuncs[*corev1.ConfigMap]{
 		UpdateFunc: func(e event.TypedUpdateEvent[*corev1.ConfigMap]) bool {
-			return e.ObjectOld.Data[xinhariv1alpha1.KeyTrustBundle] != e.ObjectNew.Data[xinhariv1alpha1.KeyTrustBundle]
+			return trustedIn(e.ObjectOld) != trustedIn(e.ObjectNew)
 		},
 	}
 }

@@ -25,9 +25,12 @@ type objects struct {
 	until    time.Time // when this changes by itself; zero is never
 }
 
+// trusted is whom the workloads of a namespace are told to trust, and the name of the issuer that signs for them.
+type trusted struct{ bundle, issuer string }
+
 func desired(
 	namespace string, services []xinhariv1alpha1.Service, rules []xinhariv1alpha1.AccessRule,
-	accounts map[client.ObjectKey]string, defaults Defaults, bundle string, now time.Time,
+	accounts map[client.ObjectKey]string, defaults Defaults, t trusted, now time.Time,
 ) objects {
 	var workloads, callers []rbacv1.Subject
 	for i := range services {
@@ -56,7 +59,7 @@ func desired(
 			callers = append(callers, subjects(rule.Namespace, &rule.Spec.From[j], accounts, defaults.TrustDomain)...)
 		}
 	}
-	o.defaults = corev1ac.ConfigMap(xinhariv1alpha1.RuntimeConfigMap, namespace).WithLabels(ownLabels()).WithData(data(defaults, bundle))
+	o.defaults = corev1ac.ConfigMap(xinhariv1alpha1.RuntimeConfigMap, namespace).WithLabels(ownLabels()).WithData(data(defaults, t))
 	o.workload = roleBinding(xinhariv1alpha1.WorkloadRole, namespace, workloads)
 	o.caller = roleBinding(xinhariv1alpha1.CallerRole, namespace, callers)
 	return o
@@ -144,13 +147,14 @@ func roleBinding(role, namespace string, subjects []rbacv1.Subject) *rbacv1ac.Ro
 	return binding
 }
 
-func data(d Defaults, bundle string) map[string]string {
+func data(d Defaults, t trusted) map[string]string {
 	all := map[string]string{
 		xinhariv1alpha1.KeyTrustDomain:   d.TrustDomain,
 		xinhariv1alpha1.KeyOperatorID:    d.OperatorID,
 		xinhariv1alpha1.KeyNATSURL:       d.NATSURL,
 		xinhariv1alpha1.KeyEtcdEndpoints: strings.Join(d.EtcdEndpoints, ","),
-		xinhariv1alpha1.KeyTrustBundle:   bundle,
+		xinhariv1alpha1.KeyTrustBundle:   t.bundle,
+		xinhariv1alpha1.KeyIssuer:        t.issuer,
 	}
 	for key, value := range all {
 		if value == "" {

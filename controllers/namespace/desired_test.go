@@ -64,7 +64,7 @@ func TestCallers(t *testing.T) {
 			services := []xinhariv1alpha1.Service{{
 				ObjectMeta: metav1.ObjectMeta{Name: "inventory", Namespace: "shop"}, Spec: xinhariv1alpha1.ServiceSpec{Access: test.access},
 			}}
-			o := desired("shop", services, []xinhariv1alpha1.AccessRule{test.rule}, accounts, Defaults{TrustDomain: "cluster.local"}, "", now)
+			o := desired("shop", services, []xinhariv1alpha1.AccessRule{test.rule}, accounts, Defaults{TrustDomain: "cluster.local"}, trusted{}, now)
 			var got []string
 			if o.caller != nil {
 				for _, s := range o.caller.Subjects {
@@ -86,14 +86,14 @@ func TestCallers(t *testing.T) {
 }
 
 func TestNothingWithoutAService(t *testing.T) {
-	o := desired("shop", nil, nil, nil, Defaults{TrustDomain: "cluster.local"}, "", time.Now())
+	o := desired("shop", nil, nil, nil, Defaults{TrustDomain: "cluster.local"}, trusted{}, time.Now())
 	if o.defaults != nil || o.workload != nil || o.caller != nil {
 		t.Errorf("a namespace without a Service gets %+v", o)
 	}
 }
 
 func TestDefaultsThatAreNotGivenAreNotTold(t *testing.T) {
-	if diff := cmp.Diff(map[string]string{"trustDomain": "cluster.local"}, data(Defaults{TrustDomain: "cluster.local"}, "")); diff != "" {
+	if diff := cmp.Diff(map[string]string{"trustDomain": "cluster.local"}, data(Defaults{TrustDomain: "cluster.local"}, trusted{})); diff != "" {
 		t.Errorf("data (-want +got):\n%s", diff)
 	}
 }

@@ -167,12 +167,15 @@ func (c *Controller) publish(ctx context.Context, w *world, out Outcome) (bool, 
 	} else if old := w.object.Data[xinhariv1alpha1.KeyTrustBundle]; old != "" {
 		data[xinhariv1alpha1.KeyTrustBundle] = old // nothing else is known that workloads could trust
 	}
+	if id := out.State.Signing.ID; id != "" {
+		data[xinhariv1alpha1.KeyIssuer] = id
+	}
 	if !out.Acted && w.object.ResourceVersion != "" && w.object.Labels[xinhariv1alpha1.LabelManagedBy] == xinhariv1alpha1.ManagedBy {
 		if maps.Equal(data, w.object.Data) {
 			return false, nil
 		}
-		bundle := data[xinhariv1alpha1.KeyTrustBundle] == w.object.Data[xinhariv1alpha1.KeyTrustBundle]
-		if bundle && sameButMessages(w.state, out.State) && time.Since(c.published) < c.pace {
+		same := func(key string) bool { return data[key] == w.object.Data[key] }
+		if same(xinhariv1alpha1.KeyTrustBundle) && same(xinhariv1alpha1.KeyIssuer) && sameButMessages(w.state, out.State) && time.Since(c.published) < c.pace {
 			return false, nil
 		}
 	}

@@ -8,9 +8,11 @@ package kubewatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -163,6 +165,11 @@ func (c *Client) explain(verb string, q Query, err error) error {
 			resource += "." + c.gv.Group
 		}
 		return &PermissionError{Verb: verb, Resource: resource, Namespace: q.Namespace, Err: err}
+	}
+	// The URL changes with each attempt, and with it the text: who tells people
+	// only what is new would tell them each time.
+	if request := (*url.Error)(nil); errors.As(err, &request) {
+		return fmt.Errorf("%s %s: %w", verb, q.Resource, request.Err)
 	}
 	return err
 }

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// admin serves the probes, by plain HTTP: the kubelet cannot do mutual TLS.
-// It tells whether the process lives and is ready, and nothing else. Without a
-// certificate that lasts it is not ready, whatever it was before.
+// admin serves the probes and the metrics, by plain HTTP: the kubelet and
+// Prometheus cannot do mutual TLS. It serves nothing else. Without a certificate
+// that lasts the process is not ready, whatever it was before.
 type admin struct {
 	ready   atomic.Bool
 	server  *http.Server
 	serving sync.WaitGroup
 }
 
-func startAdmin(ctx context.Context, address string, valid func() bool) (*admin, error) {
+func startAdmin(ctx context.Context, address string, valid func() bool, metrics http.Handler) (*admin, error) {
 	var lc net.ListenConfig
 	lis, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -37,6 +37,7 @@ func startAdmin(ctx context.Context, address string, valid func() bool) (*admin,
 		}
 		say(w, http.StatusOK, "ok")
 	})
+	mux.Handle("GET /metrics", metrics)
 	a.server = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

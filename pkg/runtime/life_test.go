@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -436,6 +437,14 @@ func TestProbesAndTheOrderOfTheStop(t *testing.T) {
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/": 404, "/metricz": 404, "/debug/pprof/": 404, "/Greeter/Hello": 404, "/healthz/x": 404} {
 		if got, text := get(t, "http://"+admin+path); got != want {
 			t.Errorf("%s: %d %q, want %d", path, got, text, want)
+		}
+	}
+	_, metrics := get(t, "http://"+admin+"/metrics")
+	for which, life := range map[string]float64{"leaf": 24 * 3600, "root": 5 * 365 * 24 * 3600} {
+		_, after, _ := strings.Cut(metrics, "\nxinhari_certificate_expiry_seconds{certificate=\""+which+"\"} ")
+		value, _, _ := strings.Cut(after, "\n")
+		if left, err := strconv.ParseFloat(value, 64); err != nil || left < 0.9*life || left > 2.1*life {
+			t.Errorf("the %s ends in %q seconds, %v", which, value, err)
 		}
 	}
 	own := discovery.Snapshot{Known: true, Synced: time.Now(), Endpoints: endpoint(s.Addr())}

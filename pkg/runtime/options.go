@@ -29,7 +29,7 @@ type Options struct {
 	// in a cluster and a free port of 127.0.0.1 elsewhere.
 	Address string
 
-	// AdminAddress is where /healthz and /readyz are served by plain HTTP; ""
+	// AdminAddress is where /healthz, /readyz and /metrics are served by plain HTTP; ""
 	// is XINHARI_ADMIN_ADDRESS, else :8081 in a cluster and none elsewhere.
 	// "off" is none: of several Services in one process, all but one need it.
 	AdminAddress string

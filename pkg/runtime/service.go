@@ -223,7 +223,7 @@ func (s *Service) start(ctx context.Context) error {
 		return err
 	}
 	if s.settings.AdminAddress != off {
-		a, err := startAdmin(ctx, s.settings.AdminAddress, s.proof.valid)
+		a, err := startAdmin(ctx, s.settings.AdminAddress, s.proof.valid, newMetrics(s.proof, s.logger))
 		if err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func (i *Issuer) ID() string {
 	for _, cert := range i.chain {
 		write(h, cert.Raw)
 	}
-	fmt.Fprintf(h, "%s", identity.BundleHash(i.roots))
+	write(h, []byte(identity.BundleHash(i.roots)))
 	return hex.EncodeToString(h.Sum(nil))
 }
 

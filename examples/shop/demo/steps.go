@@ -161,16 +161,20 @@ func steps(d *demo) []step {
 			if err := shopcluster.ScaleOperator(ctx, 0); err != nil {
 				return check{}, err
 			}
+			// What runs goes on; a new pod waits for the operator to sign.
 			if err := d.kubectl(ctx, "scale", "deployment/inventory", "--replicas=4"); err != nil {
+				return check{}, err
+			}
+			if err := shopcluster.Sleep(ctx, 5*time.Second); err != nil {
+				return check{}, err
+			}
+			if err := shopcluster.ScaleOperator(ctx, 1); err != nil {
 				return check{}, err
 			}
 			if err := d.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=60s"); err != nil {
 				return check{}, err
 			}
-			if err := shopcluster.Sleep(ctx, 2*time.Second); err != nil {
-				return check{}, err
-			}
-			return check{more: usedBy(4)}, shopcluster.ScaleOperator(ctx, 1)
+			return check{more: usedBy(4)}, shopcluster.Sleep(ctx, 2*time.Second)
 		}},
 	}
 }

@@ -12,7 +12,8 @@
 // A denial matches [identity.ErrRefused] and says what to mend; it is asked
 // again, seldom, since it may have been mended meanwhile.
 //
-// With a catalog, a change of the Services that name the account makes for a
+// When the operator signs with another issuer, a new certificate is asked for
+// within ten seconds. With a catalog, a change of the Services that name the account makes for a
 // new certificate within some seconds, which has the names of all of them.
 package kubesource
 
@@ -81,6 +82,9 @@ type driver struct {
 	mu          sync.Mutex
 	account     string // "" = unknown
 	trustDomain string // "" = unknown
+	issuer      string // name of who signs, "" = unknown
+
+	reissue chan struct{} // holds at most one note that another issuer signs
 }
 
 // timing bounds what the driver does to an API server.
@@ -89,6 +93,7 @@ type timing struct {
 	quiet  time.Duration // how long a request may be pending before that is told
 	excess time.Duration // how long to hold back when asked to ask less
 	spread time.Duration // over how long the pods of a Service renew when it changes
+	issuer time.Duration // after how long at least, and then over how long, all pods renew under another issuer
 }
 
 func newDriver(config *rest.Config, o Options) (*driver, error) {
@@ -110,8 +115,9 @@ func newDriver(config *rest.Config, o Options) (*driver, error) {
 	return &driver{
 		requests: requests, parameter: parameter, core: core, catalog: o.Catalog, config: rest.CopyConfig(config),
 		namespace: o.Namespace, account: o.Account, source: hex.EncodeToString(source),
-		timing:   timing{answer: 10 * time.Second, quiet: 2 * time.Second, excess: 30 * time.Second, spread: 2 * time.Second},
+		timing:   timing{answer: 10 * time.Second, quiet: 2 * time.Second, excess: 30 * time.Second, spread: 2 * time.Second, issuer: 5 * time.Second},
 		services: newServices(),
+		reissue:  make(chan struct{}, 1),
 	}, nil
 }
 

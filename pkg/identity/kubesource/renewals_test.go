@@ -2,7 +2,13 @@ package kubesource
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"net/http"
 	"sync"
 	"testing"
@@ -12,7 +18,10 @@ import (
 	"k8s.io/client-go/rest"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
 
+	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubewatch"
 	"github.com/xinhari/xinhari/pkg/catalog"
 	"github.com/xinhari/xinhari/pkg/identity"
 )
@@ -186,3 +195,55 @@ var (
 	_ identity.RootWatcher    = (*driver)(nil)
 	_ identity.RenewalWatcher = (*driver)(nil)
 )
+
+// told is the ConfigMap of the namespace, with the name of who signs.
+func told(t *testing.T, issuer string) kubewatch.State {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return kubewatch.State{Objects: []kubewatch.Object{&corev1.ConfigMap{Data: map[string]string{
+		xinhariv1alpha1.KeyTrustBundle: root, xinhariv1alpha1.KeyIssuer: issuer,
+	}}}, Synced: time.Now()}
+}
+
+func TestAnotherIssuerMakesForOneRenewal(t *testing.T) {
+	made := snapshot{Synced: time.Now()}
+	for _, c := range []struct {
+		name string
+		told []string // of the issuer, one after the other
+		want int
+	}{
+		{"the first that is heard of", []string{"a"}, 0},
+		{"the same again", []string{"a", "a"}, 0},
+		{"none is told of", []string{"a", ""}, 0},
+		{"none, and the same again", []string{"a", "", "a"}, 0},
+		{"another", []string{"a", "b"}, 1},
+		{"another, and another at once", []string{"a", "b", "c"}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			watched(t, made, func(t *testing.T, _ *shelf, d *driver, renewals func() int) {
+				for _, issuer := range c.told {
+					if _, err := d.roots(told(t, issuer)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(d.timing.issuer - time.Millisecond)
+				if n := renewals(); n != 0 {
+					t.Errorf("%d renewals before every replica can know the issuer", n)
+				}
+				time.Sleep(d.timing.issuer + time.Second)
+				if n := renewals(); n != c.want {
+					t.Errorf("%d renewals, want %d", n, c.want)
+				}
+			})
+		})
+	}
+}

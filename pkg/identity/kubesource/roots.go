@@ -53,7 +53,18 @@ func (d *driver) roots(s kubewatch.State) ([]*x509.Certificate, error) {
 	data := s.Objects[0].(*corev1.ConfigMap).Data
 	d.mu.Lock()
 	d.trustDomain = data[xinhariv1alpha1.KeyTrustDomain]
+	before := d.issuer
+	if now := data[xinhariv1alpha1.KeyIssuer]; now != "" {
+		d.issuer = now
+	}
+	another := before != "" && before != d.issuer
 	d.mu.Unlock()
+	if another {
+		select {
+		case d.reissue <- struct{}{}:
+		default:
+		}
+	}
 	text, ok := data[key]
 	if !ok {
 		return nil, fmt.Errorf("ConfigMap %s/%s has no %s yet: the operator writes it once it has an issuer: see its log", d.namespace, name, key)

@@ -76,7 +76,7 @@ func (f *faulty) driver(t *testing.T) *driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.timing = timing{answer: 300 * time.Millisecond, quiet: time.Hour, excess: 200 * time.Millisecond, spread: time.Millisecond}
+	d.timing = timing{answer: 300 * time.Millisecond, quiet: time.Hour, excess: 200 * time.Millisecond, spread: time.Millisecond, issuer: time.Millisecond}
 	return d
 }
 

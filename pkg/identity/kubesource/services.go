@@ -134,14 +134,16 @@ func serviceNames(s snapshot, account string) []string {
 	return names
 }
 
-// WatchRenewals follows the Services of the namespace. What changed meanwhile
-// and changed back makes for no renewal, nor does a burst for more than one.
+// WatchRenewals follows the issuer, and the Services of the namespace. What
+// changed meanwhile and changed back makes for no renewal, nor does a burst of
+// changes for more than one.
 func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { d.watchIssuer(ctx, renew) })
 	if d.catalog == nil {
 		return
 	}
-	var watching sync.WaitGroup
-	defer watching.Wait()
 	watching.Go(func() {
 		if err := d.catalog.WatchServices(ctx, d.namespace, "", d.services.set); err != nil {
 			d.services.set(snapshot{Err: err})
@@ -162,6 +164,22 @@ func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
 		if d.services.wish(true) {
 			renew()
 		}
+	}
+}
+
+// watchIssuer renews when another issuer signs: a little later, so that every
+// replica of the operator has it, and not all pods of the cluster at once.
+func (d *driver) watchIssuer(ctx context.Context, renew func()) {
+	for {
+		select {
+		case <-d.reissue:
+		case <-ctx.Done():
+			return
+		}
+		if !sleep(ctx, d.timing.issuer+rand.N(d.timing.issuer)) {
+			return
+		}
+		renew()
 	}
 }
 
