@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,14 +85,23 @@ metadata: {name: obstacle}
 spec: {policyName: obstacle, validationActions: [Deny]}
 `
 
-// rotate holds that a new root comes, and the old one goes, whoever dies.
+// rotate holds that a new root comes, and the old one goes, whoever dies, and
+// that nobody is left behind who does not hear of it.
 func rotate(t *testing.T, s *stage) {
+	deaf, err := s.steady.AnyPod(t.Context(), "inventory")
+	must(t, err)
+	heard := false
 	killed := map[string]string{}
 	t.Cleanup(func() {
-		_, _ = shopcluster.Run(context.Background(), "kubectl", "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "obstacle", "--ignore-not-found")
+		must(t, removeObstacle(context.WithoutCancel(t.Context())))
 	})
 	step := func(ctx context.Context, now shopcluster.Trust) error {
 		t.Log(now)
+		if !heard && now.Phase == "Distributing" && strings.Contains(now.String(), "waits for 1 of ") && strings.Contains(now.String(), deaf.Name) {
+			devcluster.Heal(t, s.steady.Namespace+"/"+deaf.Name)
+			heard = true
+			t.Logf("healed %s", deaf.Name)
+		}
 		if killed[now.Phase] != "" || now.Phase == "Stable" {
 			return nil
 		}
@@ -110,14 +120,25 @@ func rotate(t *testing.T, s *stage) {
 		killed[now.Phase] = leader.Name
 		t.Logf("killed %s", leader.Name)
 		if now.Phase == "Switching" {
-			_, err = shopcluster.Run(ctx, "kubectl", "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "obstacle")
+			return removeObstacle(ctx)
 		}
-		return err
+		return nil
 	}
-	s.replaced(t, "", shopcluster.StartRotation, step)
+	s.replaced(t, "", func(ctx context.Context) error {
+		devcluster.Cut(t, s.steady.Namespace+"/"+deaf.Name, "kube-apiserver")
+		return shopcluster.StartRotation(ctx)
+	}, step)
+	if !heard {
+		t.Errorf("the rotation did not wait for %s, which was cut off the API server", deaf.Name)
+	}
 	if diff := cmp.Diff([]string{"Distributing", "Retiring", "Switching"}, slices.Sorted(maps.Keys(killed))); diff != "" {
 		t.Errorf("phases in which the leader was killed (-want +got):\n%s", diff)
 	}
+}
+
+func removeObstacle(ctx context.Context) error {
+	_, err := shopcluster.Run(ctx, "kubectl", "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "obstacle", "--ignore-not-found")
+	return err
 }
 
 // replaced begins a replacement of the root, waits for its end, and holds that
