@@ -94,9 +94,10 @@ export KUBEBUILDER_ASSETS ?= $(BIN)/assets
 
 .PHONY: test
 test: assets build helm nats-server ## All tests, with the race detector
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/e2e$$)
 	cd hack/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster DEVCLUSTER_BINARIES=$(BIN)/assets HELM=$(BIN)/helm CONFORMANCE_IMAGES=$(BIN) $(GO) test -p 1 -timeout 20m ./...
 	@$(MAKE) --no-print-directory test-certmanager
+	@$(MAKE) --no-print-directory test-e2e
 
 # Its result hangs on the chart as well, which go does not see.
 .PHONY: test-certmanager
@@ -105,7 +106,8 @@ test-certmanager: build devcluster helm ## The operator's CA from cert-manager, 
 	cd test/certmanager && $(GO) test -count=1 -timeout 15m .
 
 .PHONY: test-e2e
-test-e2e: demo ## The demo: operator and workloads on the devcluster
+test-e2e: demo ## The demo, and that no call fails while identity changes: operator and workloads on the devcluster
+	$(BIN)/devcluster run --images $(BIN) -- $(GO) test -count=1 -timeout 40m -v ./test/e2e
 
 .PHONY: bench
 bench: build devcluster helm ## Benchmarks against bare grpc-go, in the same run; then from a change of pods to the caller; then the devcluster itself

@@ -5,12 +5,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -175,4 +177,59 @@ func TestOperatorIsRestricted(t *testing.T) {
 	if !kinds["PodDisruptionBudget"] {
 		t.Error("two operators have no PodDisruptionBudget")
 	}
+}
+
+// TestOperatorHoldsNoSecretElsewhere holds that no role of the chart gives a right to Secrets but those of the operator, in
+// its namespace, which name each.
+func TestOperatorHoldsNoSecretElsewhere(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"an own CA", nil, []string{"xinhari-ca", "xinhari-signing"}},
+		{"cert-manager's", []string{"--set", "certManager.issuer=company"}, []string{"xinhari-ca", "xinhari-issuer", "xinhari-signing"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			objects, err := render(t, test.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			named := []string{}
+			for _, o := range objects {
+				if o.GetKind() == "Role" || o.GetKind() == "ClusterRole" {
+					named = append(named, secretsNamed(t, o)...)
+				}
+			}
+			slices.Sort(named)
+			if diff := cmp.Diff(test.want, slices.Compact(named)); diff != "" {
+				t.Errorf("Secrets that are named (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// secretsNamed returns the Secrets that a role names. One that gives more fails the test.
+func secretsNamed(t *testing.T, o *unstructured.Unstructured) []string {
+	t.Helper()
+	var role rbacv1.Role // a ClusterRole has the same rules
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &role); err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	for _, rule := range role.Rules {
+		if !slices.ContainsFunc(rule.Resources, func(r string) bool { return r == "secrets" || strings.HasPrefix(r, "*") }) {
+			continue
+		}
+		switch {
+		case o.GetKind() != "Role" || o.GetNamespace() != operatorNamespace:
+			t.Errorf("%s %s/%s gives a right to Secrets: %v", o.GetKind(), o.GetNamespace(), o.GetName(), rule)
+		case slices.Equal(rule.Verbs, []string{"create"}): // which has no name yet
+		case len(rule.ResourceNames) == 0 || slices.Contains(rule.Verbs, "*"):
+			t.Errorf("%s %s gives a right to all Secrets of the namespace, or every right to one: %v", o.GetKind(), o.GetName(), rule)
+		default:
+			named = append(named, rule.ResourceNames...)
+		}
+	}
+	return named
 }

@@ -7,14 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
-	"net/http"
 	"net/url"
-	"os"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,59 +17,17 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/yaml"
 
 	"github.com/xinhari/xinhari/examples/shop"
-	"github.com/xinhari/xinhari/pkg/identity"
-	"github.com/xinhari/xinhari/pkg/identity/kubesource"
+	"github.com/xinhari/xinhari/internal/shopcluster"
 	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
-// account is the demo's own in the cluster, and the name of the pod that holds
-// it: nobody calls a service as nobody, not even who installed it.
-const account = "demo"
-
-// identify gets the demo a certificate, as every workload gets one: with a
-// token of its account that is bound to a pod.
-func (c *cluster) identify(ctx context.Context) error {
-	admin, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
-	if err != nil {
-		return err
-	}
-	token, err := command(ctx, "kubectl", "-n", namespace, "create", "token", account, "--bound-object-kind=Pod", "--bound-object-name="+account)
-	if err != nil {
-		return err
-	}
-	config := rest.AnonymousClientConfig(admin)
-	config.BearerToken = strings.TrimSpace(token)
-	source, err := kubesource.New(config, kubesource.Options{Namespace: namespace})
-	if err != nil {
-		return err
-	}
-	go func() { _ = source.Run(ctx) }() // until the demo ends
-	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	select {
-	case <-source.Ready():
-	case <-waiting.Done():
-		return fmt.Errorf("a certificate for the demo: %w", errors.Join(waiting.Err(), source.Err()))
-	}
-	c.own = source
-	c.http = &http.Client{Transport: &http.Transport{
-		DialTLSContext: identity.Dialer(source.Current, identity.ServiceName(namespace, "orders"), identity.ClientOptions{}),
-		// Another certificate wants another connection.
-		IdleConnTimeout: 10 * time.Second,
-	}}
-	return nil
-}
-
 // whoAmI wants inventory to have seen the identity of orders, and no other.
-func (c *cluster) whoAmI(r shop.Report) error {
+func (d *demo) whoAmI(r shop.Report) error {
 	want := fmt.Sprintf("spiffe://cluster.local/ns/%s/sa/orders", namespace)
 	for seen, calls := range r.As {
-		c.say("  in %d calls inventory saw %s", calls, seen)
+		d.say("  in %d calls inventory saw %s", calls, seen)
 	}
 	if len(r.As) != 1 || r.As[want] == 0 {
 		return fmt.Errorf("inventory saw %v, want %s alone", r.As, want)
@@ -83,8 +36,8 @@ func (c *cluster) whoAmI(r shop.Report) error {
 }
 
 // intruders try to call inventory without an identity of the cluster.
-func (c *cluster) intruders(ctx context.Context) error {
-	p, err := c.anyPod(ctx, "inventory")
+func (d *demo) intruders(ctx context.Context) error {
+	p, err := d.shop.AnyPod(ctx, "inventory")
 	if err != nil {
 		return err
 	}
@@ -108,7 +61,7 @@ func (c *cluster) intruders(ctx context.Context) error {
 		{"a gRPC client with TLS and no certificate", trusting(tls.Certificate{}), codes.Unauthenticated},
 		{"one with a certificate that it made for itself", trusting(forged), codes.Unavailable},
 	} {
-		cc, err := grpc.NewClient("passthrough:///"+p.ip+":8080", grpc.WithTransportCredentials(i.with), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rpc.JSON())))
+		cc, err := grpc.NewClient("passthrough:///"+p.IP+":8080", grpc.WithTransportCredentials(i.with), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rpc.JSON())))
 		if err != nil {
 			return err
 		}
@@ -119,7 +72,7 @@ func (c *cluster) intruders(ctx context.Context) error {
 		if status.Code(err) != i.want {
 			return fmt.Errorf("%s: %w, want %s", i.who, err, i.want)
 		}
-		c.say("  %s: %s", i.who, refusal(err))
+		d.say("  %s: %s", i.who, refusal(err))
 	}
 	return nil
 }
@@ -152,65 +105,16 @@ func selfMade() (tls.Certificate, error) {
 
 // rotateRoot has the operator replace the root that every workload trusts, and
 // waits until nothing of the old one is left.
-func (c *cluster) rotateRoot(ctx context.Context) error {
-	before, err := c.trust(ctx)
+func (d *demo) rotateRoot(ctx context.Context) error {
+	before, err := shopcluster.TrustNow(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := command(ctx, "kubectl", "-n", operatorNamespace, "annotate", "configmap", "xinhari-trust", "xinhari.com/rotation=start"); err != nil {
+	if err := shopcluster.StartRotation(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	last := ""
-	for {
-		now, err := c.trust(ctx)
-		if err != nil {
-			return err
-		}
-		if text := now.String(); text != last {
-			last = text
-			c.say("  %s", text)
-		}
-		if now.Phase == "Stable" && now.BundleHash != before.BundleHash {
-			return nil
-		}
-		if err := sleep(ctx, 300*time.Millisecond); err != nil {
-			return fmt.Errorf("the rotation does not end: %s: %w", now, err)
-		}
-	}
-}
-
-// trustState is what the operator says of the roots.
-type trustState struct {
-	Phase      string `json:"phase"`
-	BundleHash string `json:"bundleHash"`
-	Conditions []struct {
-		Type    string `json:"type"`
-		Message string `json:"message"`
-	} `json:"conditions"`
-}
-
-func (s trustState) String() string {
-	for _, condition := range s.Conditions {
-		if condition.Type == "Rotating" && condition.Message != "" {
-			return s.Phase + ": " + condition.Message
-		}
-	}
-	return s.Phase
-}
-
-func (c *cluster) trust(ctx context.Context) (trustState, error) {
-	var object struct {
-		Data map[string]string `json:"data"`
-	}
-	out, err := command(ctx, "kubectl", "-n", operatorNamespace, "get", "configmap", "xinhari-trust", "-o", "json")
-	if err != nil {
-		return trustState{}, err
-	}
-	if err := json.Unmarshal([]byte(out), &object); err != nil {
-		return trustState{}, err
-	}
-	var s trustState
-	return s, yaml.Unmarshal([]byte(object.Data["state"]), &s)
+	return shopcluster.WaitRotated(ctx, before, func(now shopcluster.Trust) error {
+		d.say("  %s", now)
+		return nil
+	})
 }

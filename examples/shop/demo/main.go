@@ -16,8 +16,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/xinhari/xinhari/internal/shopcluster"
 )
 
 func main() {
@@ -36,30 +39,28 @@ func main() {
 }
 
 func run(ctx context.Context, chart, manifests string) error {
-	c := &cluster{began: time.Now()}
-	c.say("installing the operator (helm install)")
-	if err := c.installOperator(ctx, chart); err != nil {
+	d := &demo{began: time.Now(), shop: &shopcluster.Shop{Namespace: namespace, Rate: rate}}
+	d.say("installing the operator (helm install)")
+	if err := shopcluster.InstallOperator(ctx, chart); err != nil {
 		return err
 	}
-	c.say("applying the shop (kubectl apply)")
-	if err := c.installShop(ctx, manifests); err != nil {
+	d.say("applying the shop (kubectl apply)")
+	defer d.shop.Close()
+	if err := d.shop.Open(ctx, manifests); err != nil {
 		return err
 	}
-	if err := c.warmUp(ctx); err != nil {
-		return err
-	}
-	c.say("the first calls arrived %s after the start", time.Since(c.began).Round(100*time.Millisecond))
+	d.say("the first calls arrived %s after the start", time.Since(d.began).Round(100*time.Millisecond))
 	var results []result
 	var failed []error
-	for _, s := range steps(c) {
-		c.say("%s", s.name)
-		r, err := s.take(ctx, c)
+	for _, s := range steps(d) {
+		d.say("%s", s.name)
+		r, err := s.take(ctx, d)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		results = append(results, r)
 		if err != nil {
-			c.say("  NOT AS IT MUST BE: %v", err)
+			d.say("  NOT AS IT MUST BE: %v", err)
 			failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
@@ -68,12 +69,43 @@ func run(ctx context.Context, chart, manifests string) error {
 		return err
 	}
 	if len(failed) > 0 {
-		c.explain(ctx)
+		d.explain(ctx)
 	}
 	return errors.Join(failed...)
 }
 
+// demo is the shop that is shown.
+type demo struct {
+	began time.Time
+	shop  *shopcluster.Shop
+}
+
+func (d *demo) kubectl(ctx context.Context, args ...string) error {
+	_, err := d.shop.Kubectl(ctx, args...)
+	return err
+}
+
+func (d *demo) devcluster(ctx context.Context, args ...string) error {
+	_, err := shopcluster.Run(ctx, "devcluster", args...)
+	return err
+}
+
 // say prints a line of progress, with the time since the start.
-func (c *cluster) say(format string, args ...any) {
-	fmt.Printf("%7.1fs  %s\n", time.Since(c.began).Seconds(), fmt.Sprintf(format, args...))
+func (d *demo) say(format string, args ...any) {
+	fmt.Printf("%7.1fs  %s\n", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// explain prints what a person would look at first.
+func (d *demo) explain(ctx context.Context) {
+	for _, args := range [][]string{
+		{"get", "pods,xsvc,endpointslices", "-o", "wide"},
+		{"get", "events", "--sort-by=.lastTimestamp"},
+		{"logs", "deployment/orders", "--tail=20"},
+	} {
+		out, err := d.shop.Kubectl(ctx, args...)
+		if err != nil {
+			out = err.Error()
+		}
+		fmt.Printf("\n$ kubectl -n %s %s\n%s", namespace, strings.Join(args, " "), out)
+	}
 }

@@ -5,20 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/xinhari/xinhari/examples/shop"
+	"github.com/xinhari/xinhari/internal/shopcluster"
 )
 
 const (
-	rate = 200 // calls a second, as SHOP_RATE in the manifests says
-
-	// settle is longer than any call may take.
-	settle = 1500 * time.Millisecond
+	namespace = "shop"
+	rate      = 200 // calls a second
 )
 
 // step is something that happens while calls are made.
@@ -46,175 +44,144 @@ type result struct {
 	ok      bool
 }
 
-func (s step) take(ctx context.Context, c *cluster) (result, error) {
-	if _, err := c.report(ctx); err != nil { // forget what was before
-		return result{step: s.name}, err
-	}
-	began := time.Now()
-	check, err := s.do(ctx)
-	r := result{step: s.name}
+func (s step) take(ctx context.Context, d *demo) (result, error) {
+	var c check
+	load, err := d.shop.During(ctx, func(ctx context.Context) error {
+		var err error
+		c, err = s.do(ctx)
+		return err
+	})
+	r := result{step: s.name, calls: load.Calls, failed: len(load.Failed), slowest: load.Slowest, took: load.Took}
 	if err != nil {
 		return r, err
 	}
-	if err := sleep(ctx, settle); err != nil {
-		return r, err
+	r.excused, err = load.Judge(c.excuses)
+	if c.more != nil {
+		err = errors.Join(err, c.more(load.Report))
 	}
-	r.took = time.Since(began)
-	report, err := c.report(ctx)
-	if err != nil {
-		return r, err
-	}
-	r.calls, r.failed, r.slowest = report.Calls, len(report.Failed), report.Slowest
-	var errs []error
-	for _, f := range report.Failed {
-		if check.excuses != nil && check.excuses(f) {
-			r.excused++
-			continue
-		}
-		if len(errs) < 5 {
-			errs = append(errs, fmt.Errorf("a call to %q at %s failed after %s: %s", f.Peer, f.Began.Format("15:04:05.000"), f.Took.Round(time.Millisecond), f.Error))
-		}
-	}
-	if want := int(0.9 * rate * r.took.Seconds()); r.calls < want {
-		errs = append(errs, fmt.Errorf("only %d calls were made, want at least %d", r.calls, want))
-	}
-	if check.more != nil {
-		if err := check.more(report); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	r.ok = len(errs) == 0
-	return r, errors.Join(errs...)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	r.ok = err == nil
+	return r, err
 }
 
 // steps are what the demo shows, in order.
-func steps(c *cluster) []step {
+func steps(d *demo) []step {
 	return []step{
 		{"3 replicas are used evenly", func(ctx context.Context) (check, error) {
-			return check{more: c.evenly(3)}, sleep(ctx, 4*time.Second)
+			return check{more: d.evenly(3)}, shopcluster.Sleep(ctx, 4*time.Second)
 		}},
 		{"who am I", func(ctx context.Context) (check, error) {
-			return check{more: c.whoAmI}, sleep(ctx, time.Second)
+			return check{more: d.whoAmI}, shopcluster.Sleep(ctx, time.Second)
 		}},
 		{"no identity, no entry", func(ctx context.Context) (check, error) {
-			return check{}, c.intruders(ctx)
+			return check{}, d.intruders(ctx)
 		}},
 		{"root rotation under load", func(ctx context.Context) (check, error) {
-			return check{more: c.whoAmI}, c.rotateRoot(ctx)
+			return check{more: d.whoAmI}, d.rotateRoot(ctx)
 		}},
 		{"scale to 5: the new ones are used", func(ctx context.Context) (check, error) {
-			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=5"); err != nil {
+			if err := d.kubectl(ctx, "scale", "deployment/inventory", "--replicas=5"); err != nil {
 				return check{}, err
 			}
-			if err := c.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=60s"); err != nil {
+			if err := d.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=60s"); err != nil {
 				return check{}, err
 			}
-			return check{more: usedBy(5)}, sleep(ctx, 2*time.Second)
+			return check{more: usedBy(5)}, shopcluster.Sleep(ctx, 2*time.Second)
 		}},
 		{"5 replicas are used evenly", func(ctx context.Context) (check, error) {
-			return check{more: c.evenly(5)}, sleep(ctx, 3*time.Second)
+			return check{more: d.evenly(5)}, shopcluster.Sleep(ctx, 3*time.Second)
 		}},
 		{"a pod is killed with -9", func(ctx context.Context) (check, error) {
-			p, err := c.anyPod(ctx, "inventory")
+			p, err := d.shop.AnyPod(ctx, "inventory")
 			if err != nil {
 				return check{}, err
 			}
-			killed, err := c.kill(p)
+			killed, err := shopcluster.Kill(p, "inventory")
 			if err != nil {
 				return check{}, err
 			}
-			c.say("  killed %s", p.name)
-			if err := sleep(ctx, time.Second); err != nil {
+			d.say("  killed %s", p.Name)
+			if err := shopcluster.Sleep(ctx, time.Second); err != nil {
 				return check{}, err
 			}
 			// In flight are calls that began before the connection was seen
 			// to be gone, which the kernel tells the client at once.
-			inFlight := func(f shop.Failure) bool { return p.was(f.Peer) && f.Began.Before(killed.Add(50*time.Millisecond)) }
-			return check{excuses: inFlight}, c.kubectl(ctx, "wait", "pod", "-l", "app=inventory", "--for=condition=Ready", "--timeout=60s")
+			inFlight := func(f shop.Failure) bool { return p.Was(f.Peer) && f.Began.Before(killed.Add(50*time.Millisecond)) }
+			return check{excuses: inFlight}, d.kubectl(ctx, "wait", "pod", "-l", "app=inventory", "--for=condition=Ready", "--timeout=60s")
 		}},
 		{"rolling restart", func(ctx context.Context) (check, error) {
-			if err := c.kubectl(ctx, "rollout", "restart", "deployment/inventory"); err != nil {
+			if err := d.kubectl(ctx, "rollout", "restart", "deployment/inventory"); err != nil {
 				return check{}, err
 			}
-			if err := c.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=120s"); err != nil {
+			if err := d.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=120s"); err != nil {
 				return check{}, err
 			}
-			return check{}, c.kubectl(ctx, "wait", "pod", "-l", "app=inventory", "--for=condition=Ready", "--timeout=60s")
+			return check{}, d.kubectl(ctx, "wait", "pod", "-l", "app=inventory", "--for=condition=Ready", "--timeout=60s")
 		}},
 		{"a pod is cut off the network, and healed", func(ctx context.Context) (check, error) {
-			p, err := c.anyPod(ctx, "inventory")
+			p, err := d.shop.AnyPod(ctx, "inventory")
 			if err != nil {
 				return check{}, err
 			}
-			if err := c.devcluster(ctx, "cut", p.name, "-n", namespace); err != nil {
+			if err := d.devcluster(ctx, "cut", p.Name, "-n", namespace); err != nil {
 				return check{}, err
 			}
-			c.say("  cut off %s", p.name)
-			if err := sleep(ctx, 7*time.Second); err != nil {
+			d.say("  cut off %s", p.Name)
+			if err := shopcluster.Sleep(ctx, 7*time.Second); err != nil {
 				return check{}, err
 			}
-			if err := c.devcluster(ctx, "heal", p.name, "-n", namespace); err != nil {
+			if err := d.devcluster(ctx, "heal", p.Name, "-n", namespace); err != nil {
 				return check{}, err
 			}
-			c.say("  healed")
-			if err := sleep(ctx, 2*time.Second); err != nil {
+			d.say("  healed")
+			if err := shopcluster.Sleep(ctx, 2*time.Second); err != nil {
 				return check{}, err
 			}
-			return check{excuses: func(f shop.Failure) bool { return p.was(f.Peer) }, more: usedBy(5)},
-				c.kubectl(ctx, "wait", "pod", "-l", "app=inventory", "--for=condition=Ready", "--timeout=60s")
+			return check{excuses: func(f shop.Failure) bool { return p.Was(f.Peer) }, more: usedBy(5)},
+				d.kubectl(ctx, "wait", "pod", "-l", "app=inventory", "--for=condition=Ready", "--timeout=60s")
 		}},
 		{"the API server is stopped for 20 s", func(ctx context.Context) (check, error) {
-			if err := c.devcluster(ctx, "stop", "kube-apiserver"); err != nil {
+			if err := d.devcluster(ctx, "stop", "kube-apiserver"); err != nil {
 				return check{}, err
 			}
-			if err := sleep(ctx, 20*time.Second); err != nil {
+			if err := shopcluster.Sleep(ctx, 20*time.Second); err != nil {
 				return check{}, err
 			}
-			if err := c.devcluster(ctx, "start", "kube-apiserver"); err != nil {
+			if err := d.devcluster(ctx, "start", "kube-apiserver"); err != nil {
 				return check{}, err
 			}
-			return check{}, c.waitReady(ctx)
+			return check{}, shopcluster.WaitReady(ctx)
 		}},
 		{"after it: scale to 3", func(ctx context.Context) (check, error) {
-			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=3"); err != nil {
+			if err := d.kubectl(ctx, "scale", "deployment/inventory", "--replicas=3"); err != nil {
 				return check{}, err
 			}
-			return check{}, sleep(ctx, 4*time.Second)
+			return check{}, shopcluster.Sleep(ctx, 4*time.Second)
 		}},
 		{"the operator is stopped, and back", func(ctx context.Context) (check, error) {
-			if err := c.operator(ctx, 0); err != nil {
+			if err := shopcluster.ScaleOperator(ctx, 0); err != nil {
 				return check{}, err
 			}
 			// What runs goes on; a new pod waits for the operator to sign.
-			if err := c.kubectl(ctx, "scale", "deployment/inventory", "--replicas=4"); err != nil {
+			if err := d.kubectl(ctx, "scale", "deployment/inventory", "--replicas=4"); err != nil {
 				return check{}, err
 			}
-			if err := sleep(ctx, 5*time.Second); err != nil {
+			if err := shopcluster.Sleep(ctx, 5*time.Second); err != nil {
 				return check{}, err
 			}
-			if err := c.operator(ctx, 1); err != nil {
+			if err := shopcluster.ScaleOperator(ctx, 1); err != nil {
 				return check{}, err
 			}
-			if err := c.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=60s"); err != nil {
+			if err := d.kubectl(ctx, "rollout", "status", "deployment/inventory", "--timeout=60s"); err != nil {
 				return check{}, err
 			}
-			return check{more: usedBy(4)}, sleep(ctx, 2*time.Second)
+			return check{more: usedBy(4)}, shopcluster.Sleep(ctx, 2*time.Second)
 		}},
 	}
 }
 
 // evenly wants n instances that answered the same number of calls. Calls of
 // the moments before and after are counted in too, hence the allowance.
-func (c *cluster) evenly(n int) func(shop.Report) error {
+func (d *demo) evenly(n int) func(shop.Report) error {
 	return func(r shop.Report) error {
 		if err := usedBy(n)(r); err != nil {
 			return err
@@ -227,7 +194,7 @@ func (c *cluster) evenly(n int) func(shop.Report) error {
 		if d := slices.Max(counts) - slices.Min(counts); d > allowance {
 			return fmt.Errorf("the instances answered %v calls: want no more than %d apart", counts, allowance)
 		}
-		c.say("  answered by each: %v", counts)
+		d.say("  answered by each: %v", counts)
 		return nil
 	}
 }
@@ -239,15 +206,6 @@ func usedBy(n int) func(shop.Report) error {
 		}
 		return nil
 	}
-}
-
-// pod is a pod by name and address.
-type pod struct{ name, ip string }
-
-// was reports whether a peer's address is the pod's.
-func (p pod) was(peer string) bool {
-	host, _, err := net.SplitHostPort(peer)
-	return err == nil && host == p.ip
 }
 
 func printTable(w io.Writer, results []result) error {
