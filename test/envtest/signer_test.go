@@ -29,6 +29,7 @@ import (
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/signer"
+	"github.com/xinhari/xinhari/controllers/signer/leaf"
 	"github.com/xinhari/xinhari/pkg/identity"
 )
 
@@ -212,7 +213,7 @@ func testSigned(t *testing.T) {
 	if !key.PublicKey.Equal(leaf.PublicKey) || leaf.IsCA || leaf.KeyUsage != x509.KeyUsageDigitalSignature || leaf.SerialNumber.BitLen() < 64 {
 		t.Errorf("the certificate has CA %v, usage %v, serial %v", leaf.IsCA, leaf.KeyUsage, leaf.SerialNumber)
 	}
-	if life := leaf.NotAfter.Sub(leaf.NotBefore); life != time.Hour+signer.Backdate {
+	if life := leaf.NotAfter.Sub(leaf.NotBefore); life != time.Hour+leaf.Backdate {
 		t.Errorf("the certificate lives %v", life)
 	}
 
