@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace}); err != nil {
+	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace, KeyPair: o.keys}); err != nil {
 		return err
 	}
 	if err := m.Start(ctx); err != nil {

@@ -29,6 +29,7 @@ type wanted struct {
 	id       identity.ID
 	services []xinhariv1alpha1.Service // whose names and life the certificate has
 	issuer   issuer.Current
+	unusable error               // why there is no issuer
 	roots    []*x509.Certificate // that are trusted now
 	now      time.Time
 }
@@ -99,6 +100,9 @@ func (w wanted) stale(p pair) string {
 	if p.key.Curve != elliptic.P256() {
 		return "the key is not on P-256"
 	}
+	if w.unusable != nil {
+		return w.unusable.Error()
+	}
 	cert := p.chain[0]
 	if !w.issuer.Signed(p.chain) {
 		return "another issuer signs now"
@@ -136,6 +140,9 @@ func (w wanted) renewal(p pair) time.Time {
 
 // make returns a new pair, and never one that its own readers would refuse.
 func (w wanted) make() (pair, error) {
+	if w.unusable != nil {
+		return pair{}, w.unusable
+	}
 	p := pair{roots: w.roots}
 	var err error
 	if p.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {

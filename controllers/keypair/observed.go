@@ -1,7 +1,6 @@
 package keypair
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -26,6 +25,7 @@ type observed struct {
 	generation int64 // of the Service, that problem and inSecret speak of; zero is none
 	inSecret   string
 	problem    *conditions.Outcome
+	swept      int64 // generation of the Service whose other Secrets are gone
 
 	secret string // name of the Secret that what follows is of
 	bundle string // hash of the roots in it
@@ -86,7 +86,7 @@ func (m *memory) look(s *xinhariv1alpha1.Service, secret *corev1.Secret, now tim
 }
 
 // kept returns what a rotation has to know of a Service's Secret, if there is anything.
-func (m *memory) kept(s *xinhariv1alpha1.Service, now time.Time) (k trust.Kept, known, any bool) {
+func (m *memory) kept(s *xinhariv1alpha1.Service, now time.Time) (k trust.Kept, known, holds bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o := m.all[client.ObjectKeyFromObject(s)]
@@ -130,6 +130,20 @@ func (m *memory) reported(s *xinhariv1alpha1.Service) (inSecret string, problem 
 	return o.inSecret, o.problem, true
 }
 
+// swept says whether the Secrets that the Service does not want are gone.
+func (m *memory) swept(s *xinhariv1alpha1.Service) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.of(s).swept == s.Generation
+}
+
+// sweep notes that they are.
+func (m *memory) sweep(s *xinhariv1alpha1.Service) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.of(s).swept = s.Generation
+}
+
 // forget drops what is known of a Service.
 func (m *memory) forget(key client.ObjectKey) {
 	m.mu.Lock()
@@ -145,6 +159,15 @@ func (m *memory) ends(visit func(service client.ObjectKey, ends time.Time)) {
 		if len(o.chain) > 0 {
 			visit(key, o.chain[0].NotAfter)
 		}
+	}
+}
+
+// missing notes that there is no Secret of the name that the Service wants. Whoever read it before has what it held.
+func (m *memory) missing(s *xinhariv1alpha1.Service) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := m.of(s); o.secret != secretName(s) {
+		o.secret, o.bundle, o.chain, o.older = secretName(s), "", nil, nil
 	}
 }
 
@@ -172,14 +195,14 @@ func (c *Controller) Kept(ctx context.Context) ([]trust.Kept, error) {
 			if secretName(s) == "" {
 				continue
 			}
-			k, known, any := c.memory.kept(s, c.now())
+			k, known, holds := c.memory.kept(s, c.now())
 			if !known {
 				if _, err := c.read(ctx, s); err != nil {
 					return nil, err
 				}
-				k, _, any = c.memory.kept(s, c.now())
+				k, _, holds = c.memory.kept(s, c.now())
 			}
-			if any {
+			if holds {
 				all = append(all, k)
 			}
 		}
@@ -192,7 +215,6 @@ func (c *Controller) read(ctx context.Context, s *xinhariv1alpha1.Service) (*cor
 	secret := new(corev1.Secret)
 	err := c.live.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: secretName(s)}, secret)
 	if apierrors.IsNotFound(err) {
-		// Who has read it before still has what it held.
 		c.memory.missing(s)
 		return nil, nil
 	}

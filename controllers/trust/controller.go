@@ -143,6 +143,15 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 			return reconcile.Result{}, err
 		}
 		out := Step(w.facts)
+		// Before anything is written of it: requests of pods that are gone may be there still, and a leader that begins
+		// would take them for pods to wait for.
+		gone, err := c.visit(ctx, out.Waiting)
+		if err != nil {
+			return reconcile.Result{}, c.failed(out, err)
+		}
+		if gone {
+			continue
+		}
 		wrote, err := c.do(ctx, w, out)
 		switch {
 		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
@@ -179,15 +188,7 @@ func (c *Controller) rest(ctx context.Context, out Outcome) (reconcile.Result, e
 		after = min(after, max(out.After, gather))
 	}
 	if len(out.Waiting) > 0 {
-		if wait := time.Until(c.looked.Add(5 * c.pace)); wait > 0 {
-			after = min(after, wait)
-		} else {
-			c.looked = time.Now()
-			if err := c.visit(ctx, out.Waiting); err != nil {
-				return reconcile.Result{}, err
-			}
-			after = min(after, c.pace)
-		}
+		after = min(after, max(time.Until(c.looked.Add(5*c.pace)), gather))
 		for _, h := range out.Waiting {
 			after = min(after, max(h.Ends.Sub(now), gather))
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -130,10 +131,13 @@ func (c *Controller) writePage(ctx context.Context, i int, data map[string]strin
 
 // visit asks after the pods of some of those who are waited for: who is gone is not waited for. That is recorded before
 // anything follows from it, or a leader that took over would wait again.
-func (c *Controller) visit(ctx context.Context, waiting []*Holder) error {
+func (c *Controller) visit(ctx context.Context, waiting []*Holder) (anyGone bool, err error) {
 	const most = 50
+	if len(waiting) == 0 || time.Until(c.looked.Add(5*c.pace)) > 0 {
+		return false, nil
+	}
+	c.looked = time.Now()
 	seen := map[string]bool{}
-	anyGone := false
 	waiting = slices.DeleteFunc(slices.Clone(waiting), func(h *Holder) bool { return h.UID == "" }) // an object's readers are in no one pod
 	slices.SortFunc(waiting, func(a, b *Holder) int { return cmp.Compare(a.key(), b.key()) })
 	next, _ := slices.BinarySearchFunc(waiting, c.visited, func(h *Holder, key string) int { return cmp.Compare(h.key(), key) })
@@ -149,7 +153,7 @@ func (c *Controller) visit(ctx context.Context, waiting []*Holder) error {
 		pod := new(corev1.Pod)
 		err := c.live.Get(ctx, client.ObjectKey{Namespace: h.Namespace, Name: h.Pod}, pod)
 		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("pod %s/%s: %w", h.Namespace, h.Pod, err)
+			return false, fmt.Errorf("pod %s/%s: %w", h.Namespace, h.Pod, err)
 		}
 		if err != nil || string(pod.UID) != h.UID || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 			c.ledger.gone(h.UID)
@@ -157,7 +161,7 @@ func (c *Controller) visit(ctx context.Context, waiting []*Holder) error {
 		}
 	}
 	if !anyGone {
-		return nil
+		return false, nil
 	}
-	return c.flush(ctx)
+	return true, c.flush(ctx)
 }

@@ -178,6 +178,9 @@ func TestServices(t *testing.T) {
 		testTrust(inner, func() { stop() }, func() { stop = startOperator(t) })
 	})
 	t.Run("signing", testSigner)
+	t.Run("key pairs in Secrets", func(inner *testing.T) {
+		testKeyPairs(inner, func() { stop() }, func() { stop = startOperator(t) })
+	})
 	if t.Failed() {
 		return
 	}
