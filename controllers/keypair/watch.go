@@ -27,7 +27,6 @@ func (c *Controller) Register(_ context.Context, m ctrl.Manager) error {
 	if c.meter, err = c.meter.register(metrics.Registry); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	c.meter.reads(c.memory)
 	return ctrl.NewControllerManagedBy(m).
 		Named(c.Name()).
 		Watches(&xinhariv1alpha1.Service{}, c.neighbours(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).

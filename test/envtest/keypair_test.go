@@ -30,7 +30,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/identity/filesource"
 )
 
-// testKeyPairs needs an operator that runs, stops it and starts another. It leaves a Service with a Secret behind.
+// testKeyPairs needs an operator that runs, stops it and starts another.
 func testKeyPairs(t *testing.T, stop, start func()) {
 	t.Run("a Service's key pair is in the Secret that it names", testPairMade)
 	t.Run("what the certificate follows from changes", testPairFollows)
@@ -41,8 +41,14 @@ func testKeyPairs(t *testing.T, stop, start func()) {
 	t.Run("it goes when it is not wanted", func(t *testing.T) { testPairGoes(t, stop, start) })
 	t.Run("a failure is told", testPairFails)
 	t.Run("a rotation waits for its readers", func(t *testing.T) { testPairRotation(t, stop, start) })
-	newSecretWorld(t).service("resting", "selector: {app: resting}\nidentity: {secretName: resting}")
-	(&world{T: t, Client: adminClient(t), namespace: secretNamespace}).ready("resting")
+}
+
+// testPairRests leaves a Service with a Secret behind.
+func testPairRests(t *testing.T) {
+	w := newSecretWorld(t)
+	w.service("resting", "selector: {app: resting}\nidentity: {secretName: resting}")
+	w.pair("resting", anyPair)
+	w.ready("resting")
 }
 
 // newSecretWorld returns the namespace in which the operator may write Secrets, in which there is no Service.
