@@ -27,7 +27,7 @@ endpoints_pkg := ./test/bench/endpoints
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build devcluster helm ## A cluster, the operator and the shop under load, and a table of what became of its calls
@@ -96,6 +96,13 @@ export KUBEBUILDER_ASSETS ?= $(BIN)/assets
 test: assets build helm nats-server ## All tests, with the race detector
 	$(GO) test -race -timeout 20m ./...
 	cd hack/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster DEVCLUSTER_BINARIES=$(BIN)/assets HELM=$(BIN)/helm CONFORMANCE_IMAGES=$(BIN) $(GO) test -p 1 -timeout 20m ./...
+	@$(MAKE) --no-print-directory test-certmanager
+
+# Its result hangs on the chart as well, which go does not see.
+.PHONY: test-certmanager
+test-certmanager: build devcluster helm ## The operator's CA from cert-manager, whose controllers run in the devcluster
+	@cd test/certmanager && ../../hack/progress "cert-manager: compiling its controllers" $(GO) build -v -ldflags '-s -w' -o $(BIN)/certmanager-controllers .
+	cd test/certmanager && $(GO) test -count=1 -timeout 15m .
 
 .PHONY: test-e2e
 test-e2e: demo ## The demo: operator and workloads on the devcluster
@@ -110,6 +117,7 @@ bench: build devcluster helm ## Benchmarks against bare grpc-go, in the same run
 lint: $(LINT_STAMP) ## golangci-lint with kube-api-linter
 	$(BIN)/golangci-lint run ./...
 	cd hack/devcluster && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+	cd test/certmanager && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Write all generated files

@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/controllers/certmanager"
 	"github.com/xinhari/xinhari/controllers/keypair"
 	"github.com/xinhari/xinhari/controllers/namespace"
 	"github.com/xinhari/xinhari/controllers/service"
@@ -40,6 +43,8 @@ type Deps struct {
 	Signer signer.Options
 	// Trust is how roots are rotated, but for what follows from the rest.
 	Trust trust.Options
+	// CertManager is of whom cert-manager is to ask the operator's intermediate CA.
+	CertManager certmanager.Options
 	// KeyPair is where and how key pairs are kept in Secrets, but for what follows from the rest.
 	KeyPair keypair.Options
 }
@@ -71,6 +76,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 		pairs,
 		signer.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
 		bundles,
+		certmanager.New(m.GetClient(), m.GetAPIReader(), deps.Namespace, deps.Defaults.TrustDomain, deps.CertManager),
 	} {
 		if err := c.Register(ctx, m); err != nil {
 			return fmt.Errorf("controller %s: %w", c.Name(), err)
@@ -83,7 +89,7 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme, certificatesv1.AddToScheme,
+		xinhariv1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, rbacv1.AddToScheme, certificatesv1.AddToScheme, certmanagerv1.AddToScheme, eventsv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return nil, err

@@ -59,6 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("finding the cluster (in a pod it is the mounted account, elsewhere KUBECONFIG): %w", err)
 	}
 	config.UserAgent = "xinhari-operator/" + version()
+	o.manager.IssuerSecret = o.issuer().Name()
 	options, err := controllers.ManagerOptions(config, o.manager)
 	if err != nil {
 		return err
@@ -67,7 +68,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	if err := controllers.AddAll(ctx, m, controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace, KeyPair: o.keys}); err != nil {
+	deps := controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace, CertManager: o.certManager, Issuer: o.issuer(), KeyPair: o.keys}
+	if err := controllers.AddAll(ctx, m, deps); err != nil {
 		return err
 	}
 	if err := m.Start(ctx); err != nil {

@@ -13,8 +13,10 @@ import (
 	"strings"
 
 	"github.com/xinhari/xinhari/controllers"
+	"github.com/xinhari/xinhari/controllers/certmanager"
 	"github.com/xinhari/xinhari/controllers/keypair"
 	"github.com/xinhari/xinhari/controllers/namespace"
+	"github.com/xinhari/xinhari/controllers/signer/issuer"
 )
 
 // usageError is a mistake in the arguments.
@@ -23,12 +25,13 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 type options struct {
-	defaults namespace.Defaults
-	manager  controllers.Manager
-	keys     keypair.Options
-	level    slog.Level
-	logText  bool
-	version  bool
+	defaults    namespace.Defaults
+	certManager certmanager.Options
+	manager     controllers.Manager
+	keys        keypair.Options
+	level       slog.Level
+	logText     bool
+	version     bool
 }
 
 const intro = `operator runs the controllers of Xinhari against the cluster that its account, or KUBECONFIG, names.
@@ -50,6 +53,18 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		"`URLs` of etcd for locks, separated by commas, told to workloads.\nEmpty: locks are Kubernetes Leases")
 	f.StringVar(&secrets, "secret-namespaces", "",
 		"`namespaces`, separated by commas, in which the operator has the right to read and write Secrets,\nfor Services with spec.identity.secretName. Empty: none")
+	f.StringVar(&o.certManager.Issuer, "cert-manager-issuer", "",
+		"`name` of the cert-manager issuer that signs the operator's intermediate CA.\nEmpty: the operator's CA is its own")
+	f.StringVar(&o.certManager.Kind, "cert-manager-kind", "",
+		"`kind` of that issuer: ClusterIssuer, Issuer (in the operator's namespace), or one of another group (default ClusterIssuer)")
+	f.StringVar(&o.certManager.Group, "cert-manager-group", "",
+		"API `group` of that kind (default cert-manager.io)")
+	f.DurationVar(&o.certManager.Duration, "cert-manager-duration", 0,
+		"`time` that the intermediate lasts (default 2160h, 90 days)")
+	f.DurationVar(&o.certManager.RenewBefore, "cert-manager-renew-before", 0,
+		"`time` before its end at which it is renewed (default a third of that it lasts)")
+	f.BoolVar(&o.certManager.Unconstrained, "cert-manager-unconstrained", false,
+		"ask for no constraints of names and usages, for issuers that refuse them")
 	f.StringVar(&o.manager.Namespace, "namespace", o.manager.Namespace,
 		"`namespace` that the operator runs in and keeps its lease in; POD_NAMESPACE says it as well")
 	f.StringVar(&account, "service-account", "xinhari-operator",
@@ -117,6 +132,9 @@ func (o *options) validate(format string) error {
 			return fmt.Errorf("-etcd-endpoints: %w", err)
 		}
 	}
+	if err := o.certManager.Validate(); err != nil {
+		return fmt.Errorf("-cert-manager-…: %w", err)
+	}
 	return nil
 }
 
@@ -135,4 +153,12 @@ func checkURL(s string, schemes ...string) error {
 		}
 	}
 	return fmt.Errorf("%q: want %s", s, strings.Join(schemes, " or "))
+}
+
+// issuer returns which issuer is to sign: the operator's own, or the one that cert-manager gives it.
+func (o *options) issuer() issuer.Wanted {
+	if o.certManager.On() {
+		return issuer.Wanted{Secret: certmanager.SecretName, Brought: true}
+	}
+	return issuer.Wanted{}
 }

@@ -44,6 +44,7 @@ func TestParseRefuses(t *testing.T) {
 		{"-secret-namespaces=shop,*", "-secret-namespaces"},
 		{"-log-format=xml", "-log-format"},
 		{"-log-level=loud", "log-level"},
+		{"-cert-manager-kind=Issuer", "not named"},
 		{"-nonsense", "-nonsense"},
 		{"nonsense", `"nonsense" is not a flag`},
 	} {
@@ -67,7 +68,7 @@ func TestHelpExplainsEveryFlag(t *testing.T) {
 	if _, err := parse([]string{"-help"}, &out); !errors.Is(err, flag.ErrHelp) {
 		t.Fatalf("error %v, want help", err)
 	}
-	for _, name := range []string{"trust-domain", "nats-url", "etcd-endpoints", "secret-namespaces", "leader-elect", "metrics-address", "health-address", "version"} {
+	for _, name := range []string{"trust-domain", "nats-url", "etcd-endpoints", "secret-namespaces", "leader-elect", "metrics-address", "health-address", "cert-manager-issuer", "version"} {
 		if !strings.Contains(out.String(), "  -"+name) {
 			t.Errorf("help does not explain -%s", name)
 		}

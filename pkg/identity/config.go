@@ -66,20 +66,69 @@ type ClientOptions struct {
 	Now func() time.Time
 }
 
-// ClientConfig returns a TLS configuration for one connection to the server
-// called serverName, a [ServiceName] or another DNS name in its certificate.
-// It holds the credentials that it was given: whoever dials again makes
-// another one, or renewed certificates and roots would pass it by. [Dialer]
-// does that. It is TLS 1.3 without resumption, and shows the server the own
-// certificate whatever CAs the server lists. The error matches ErrNotReady.
-func ClientConfig(c Credentials, serverName string, o ClientOptions) (*tls.Config, error) {
-	if c.IsZero() {
-		return nil, ErrNotReady
+// ClientConfig returns a TLS configuration for connections to the server called
+// serverName, a [ServiceName] or another DNS name in its certificate. It
+// follows current, so that clients that keep one configuration for all their
+// life, as those of databases and NATS do, get renewed certificates and roots
+// with their next connection. It is TLS 1.3 without resumption, and shows the
+// server the own certificate whatever CAs the server lists. While there are no
+// credentials handshakes fail with ErrNotReady.
+//
+// InsecureSkipVerify is set since RootCAs cannot change: the server is verified
+// by VerifyConnection, against the roots of the moment. Whoever replaces that
+// function verifies nothing.
+func ClientConfig(current func() Credentials, serverName string, o ClientOptions) *tls.Config {
+	now := o.Now
+	if now == nil {
+		now = time.Now
 	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		ServerName:         serverName,
+		InsecureSkipVerify: true,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			c := current()
+			if c.IsZero() {
+				return nil, ErrNotReady
+			}
+			return &c.m.certificate, nil
+		},
+		VerifyConnection: func(state tls.ConnectionState) error {
+			c := current()
+			if c.IsZero() {
+				return ErrNotReady
+			}
+			if err := verifyServer(&state, c.m.roots, serverName, now()); err != nil {
+				return nameServers(err, serverName)
+			}
+			return peerCheck{trustDomain: c.m.id.TrustDomain, usage: x509.ExtKeyUsageServerAuth, exact: o.ID}.verify(state)
+		},
+		SessionTicketsDisabled: true,
+		NextProtos:             o.NextProtos,
+		Time:                   now,
+	}
+}
+
+// verifyServer does what crypto/tls does with RootCAs, and notes the chains.
+func verifyServer(state *tls.ConnectionState, roots *x509.CertPool, serverName string, now time.Time) error {
 	if serverName == "" {
-		return nil, errors.New("identity: a server without a name cannot be verified")
+		return errors.New("identity: a server without a name cannot be verified")
 	}
-	return clientConfig(c.m, serverName, o), nil
+	if len(state.PeerCertificates) == 0 {
+		return fmt.Errorf("%w: the server showed none", ErrRefused)
+	}
+	between := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	chains, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, DNSName: serverName, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	state.VerifiedChains = chains
+	return nil
 }
 
 func clientConfig(m *material, serverName string, o ClientOptions) *tls.Config {
@@ -107,16 +156,19 @@ func ServiceName(namespace, name string) string { return name + "." + namespace 
 // server that is another one is an error that matches ErrWrongService.
 func Dialer(current func() Credentials, serverName string, o ClientOptions) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		config, err := ClientConfig(current(), serverName, o)
-		if err != nil {
-			return nil, err
+		c := current()
+		if c.IsZero() {
+			return nil, ErrNotReady
+		}
+		if serverName == "" {
+			return nil, errors.New("identity: a server without a name cannot be verified")
 		}
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		secured := tls.Client(conn, config)
+		secured := tls.Client(conn, clientConfig(c.m, serverName, o))
 		if err := secured.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
 			return nil, nameServers(err, serverName)

@@ -19,6 +19,9 @@ var (
 	// ErrExpired: the peer's certificate ran out while its connection lived.
 	ErrExpired = errors.New("identity: certificate expired")
 
+	// ErrPlaintext: the peer spoke without TLS, and that is not allowed here.
+	ErrPlaintext = errors.New("identity: the peer does not speak TLS")
+
 	// ErrNotReady: this process has no credentials yet.
 	ErrNotReady = errors.New("identity: no credentials yet")
 

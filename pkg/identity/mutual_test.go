@@ -128,10 +128,7 @@ func TestWrongService(t *testing.T) {
 	}
 	t.Run("of an exact ID", func(t *testing.T) {
 		for id, want := range map[identity.ID]error{orders: nil, inventory: identity.ErrWrongService} {
-			config, err := identity.ClientConfig(ca.credentials(orders), "orders.shop.svc", identity.ClientOptions{ID: id})
-			if err != nil {
-				t.Fatal(err)
-			}
+			config := identity.ClientConfig(always(ca.credentials(orders)), "orders.shop.svc", identity.ClientOptions{ID: id})
 			if h := handshake(t, bareClient(config), server.Accept); !errors.Is(h.clientErr, want) {
 				t.Errorf("asked for %s: %v", id, h.clientErr)
 			}
@@ -159,11 +156,44 @@ func TestSessionsAreNotResumed(t *testing.T) {
 		}
 	}
 	twice(&tls.Config{RootCAs: ca.pool(), ServerName: "orders.shop.svc"}, transport(ca.credentials(orders)).Accept)
-	config, err := identity.ClientConfig(ca.credentials(orders), "inventory.shop.svc", identity.ClientOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := identity.ClientConfig(always(ca.credentials(orders)), "inventory.shop.svc", identity.ClientOptions{})
 	twice(config, bareServer(&tls.Config{Certificates: []tls.Certificate{ca.leaf(inventory, nil, nil)}}))
+}
+
+// TestClientConfigFollows holds that one configuration, kept for long, has the
+// certificate and the roots of each handshake's moment.
+func TestClientConfigFollows(t *testing.T) {
+	old, next := newCA(t), newCA(t)
+	var current atomic.Value
+	config := identity.ClientConfig(func() identity.Credentials { return current.Load().(identity.Credentials) }, "inventory.shop.svc", identity.ClientOptions{})
+	for _, step := range []struct {
+		name   string
+		own    identity.Credentials
+		server identity.Credentials
+		client func(error) bool // what it says of the server; nil: it takes it
+	}{
+		{"before", old.credentials(orders), old.credentials(inventory, old.cert, next.cert), nil},
+		{"a server under the next root, which is not trusted yet", old.credentials(orders), next.credentials(inventory, old.cert, next.cert), unknownAuthority},
+		{"both roots", old.credentials(orders, old.cert, next.cert), next.credentials(inventory, old.cert, next.cert), nil},
+		{"a certificate under the next", next.credentials(orders, old.cert, next.cert), next.credentials(inventory), nil},
+		{"the old root is retired", next.credentials(orders), old.credentials(inventory, old.cert, next.cert), unknownAuthority},
+		{"another service", next.credentials(orders), next.credentials(orders), is(identity.ErrWrongService)},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			current.Store(step.own)
+			h := handshake(t, bareClient(config), transport(step.server).Accept)
+			check(t, h.clientErr, step.client)
+			if step.client != nil {
+				return
+			}
+			if h.serverErr != nil {
+				t.Fatal(h.serverErr)
+			}
+			if p, ok := identity.PeerOf(h.accepted.AuthInfo); !ok || p.ID != orders || !p.NotAfter.Equal(step.own.NotAfter()) {
+				t.Errorf("the server sees %v", p)
+			}
+		})
+	}
 }
 
 // TestRetiredRoot holds that roots are those of the handshake's moment.
@@ -201,10 +231,13 @@ func TestNothingWithoutCredentials(t *testing.T) {
 	if h := handshake(t, ownClient(transport(ca.credentials(orders)), "inventory"), none.Accept); !errors.Is(h.serverErr, identity.ErrNotReady) {
 		t.Errorf("the server says %v", h.serverErr)
 	}
-	if _, err := identity.ClientConfig(identity.Credentials{}, "a.b.svc", identity.ClientOptions{}); !errors.Is(err, identity.ErrNotReady) {
-		t.Errorf("ClientConfig: %v", err)
+	server := transport(ca.credentials(orders)).Accept
+	config := identity.ClientConfig(always(identity.Credentials{}), "orders.shop.svc", identity.ClientOptions{})
+	if h := handshake(t, bareClient(config), server); !errors.Is(h.clientErr, identity.ErrNotReady) {
+		t.Errorf("ClientConfig: %v", h.clientErr)
 	}
-	if _, err := identity.ClientConfig(ca.credentials(orders), "", identity.ClientOptions{}); err == nil {
+	config = identity.ClientConfig(always(ca.credentials(orders)), "", identity.ClientOptions{})
+	if h := handshake(t, bareClient(config), server); h.clientErr == nil {
 		t.Error("ClientConfig takes a server without a name")
 	}
 }

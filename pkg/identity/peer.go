@@ -95,8 +95,8 @@ func PeerFromContext(ctx context.Context) (Peer, bool) {
 	return PeerOf(p.AuthInfo)
 }
 
-// PeerOfTLS returns the peer of a TLS connection made with [ServerConfig] or
-// [ClientConfig], such as an http.Request's. A certificate that was not
+// PeerOfTLS returns the client of a TLS connection made with [ServerConfig],
+// such as an http.Request's. A certificate that was not
 // verified, or that has no ID, is an error, and not an anonymous peer.
 func PeerOfTLS(state *tls.ConnectionState) (Peer, error) {
 	switch {

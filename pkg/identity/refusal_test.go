@@ -153,10 +153,12 @@ func TestClientRefusesServers(t *testing.T) {
 	ca := newCA(t)
 	for _, r := range refusals() {
 		t.Run(r.name, func(t *testing.T) {
+			server := bareServer(&tls.Config{Certificates: []tls.Certificate{r.bad(t, ca)}, NextProtos: []string{identity.ProtocolGRPC}})
 			client := identity.MutualTLS(always(ca.credentials(orders)), identity.MutualTLSOptions{Now: r.now})
-			h := handshake(t, ownClient(client, "inventory"), bareServer(&tls.Config{
-				Certificates: []tls.Certificate{r.bad(t, ca)}, NextProtos: []string{identity.ProtocolGRPC},
-			}))
+			h := handshake(t, ownClient(client, "inventory"), server)
+			check(t, h.clientErr, r.server)
+			config := identity.ClientConfig(always(ca.credentials(orders)), "inventory.shop.svc", identity.ClientOptions{Now: r.now})
+			h = handshake(t, bareClient(config), server)
 			check(t, h.clientErr, r.server)
 		})
 	}

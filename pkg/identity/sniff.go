@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,9 +9,6 @@ import (
 
 	"google.golang.org/grpc/credentials"
 )
-
-// ErrPlaintext: the peer spoke without TLS, and that is not allowed here.
-var ErrPlaintext = errors.New("identity: the peer does not speak TLS")
 
 // AcceptPlaintext returns secure, but for servers that take connections
 // without TLS as well, from whom allowed says so at their first byte; such

@@ -43,10 +43,7 @@ func foreignTLS(t *testing.T, s *testServer, config *tls.Config, options ...grpc
 // clientConfig is one of the caller, with a certificate or without.
 func clientConfig(t *testing.T, s *identity.Source, anonymous bool) *tls.Config {
 	t.Helper()
-	config, err := identity.ClientConfig(s.Current(), identity.ServiceName("default", "test"), identity.ClientOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := identity.ClientConfig(s.Current, identity.ServiceName("default", "test"), identity.ClientOptions{})
 	if anonymous {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
 	}
@@ -121,7 +118,7 @@ func TestCallersWithoutACertificateAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		if _, err := io.WriteString(conn, "POST /Echo/Echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
 			t.Fatal(err)
 		}

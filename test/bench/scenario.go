@@ -36,6 +36,7 @@ func scenarios(only *regexp.Regexp) []scenario {
 	for _, n := range []int{1, 64} {
 		add(scenario{fmt.Sprintf("stream/64B/%d", n), load.Spec{Shape: load.Stream, Payload: 64, Concurrency: n}})
 	}
+	add(scenario{"dial/64B/1", load.Spec{Shape: load.Dial, Payload: 64, Concurrency: 1}})
 	return chosen
 }
 

@@ -36,6 +36,8 @@ import (
 )
 
 func TestKubesource(t *testing.T) {
+	// Whoever rotates roots later shall not wait for this test's workloads.
+	t.Cleanup(func() { forgetTrust(t) })
 	startOperator(t)
 	permitSource(t)
 	t.Run("a workload gets a certificate, and every request names its bundle and its source", testSourceIssues)
@@ -473,4 +475,22 @@ func selfSigned(t *testing.T) *x509.Certificate {
 		t.Fatal(err)
 	}
 	return cert
+}
+
+// forgetTrust removes what an operator knows of roots and of who has certificates, and with it who has to be waited for.
+func forgetTrust(t *testing.T) {
+	t.Helper()
+	c := adminClient(t)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	ours := client.MatchingLabels{xinhariv1alpha1.LabelManagedBy: xinhariv1alpha1.ManagedBy}
+	for _, err := range []error{
+		c.DeleteAllOf(ctx, new(corev1.ConfigMap), client.InNamespace(operatorNamespace), ours),
+		c.DeleteAllOf(ctx, new(corev1.Secret), client.InNamespace(operatorNamespace), ours),
+		c.DeleteAllOf(ctx, new(certificatesv1.CertificateSigningRequest)),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -239,6 +239,10 @@ func testCoreService(t *testing.T) {
 		return ""
 	})
 	delete(defaults.Data, "ca.crt")
+	if issuer := defaults.Data["issuer"]; len(issuer) != 16 {
+		t.Errorf("ConfigMap xinhari names the issuer %q", issuer)
+	}
+	delete(defaults.Data, "issuer")
 	if diff := cmp.Diff(wantData, defaults.Data); diff != "" {
 		t.Errorf("ConfigMap xinhari (-want +got):\n%s", diff)
 	}

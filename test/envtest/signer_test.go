@@ -580,13 +580,6 @@ func testManySigned(t *testing.T) {
 		return ""
 	})
 	took := time.Since(began)
-	// What a replica leaves in its queue when it stops would be counted as waiting for ever.
-	eventually(t, func() string {
-		if busy := pending(t); busy > 0 {
-			return fmt.Sprintf("%v objects are waiting or in work", busy)
-		}
-		return ""
-	})
 	t.Logf("%d requests: asked in %v, signed after %v", pods*each, asked, took)
 }
 

@@ -80,9 +80,7 @@ func (d *driver) trust(ctx context.Context) string {
 func (d *driver) Watch(ctx context.Context, service discovery.Service, set func(discovery.Snapshot)) error {
 	settled := false
 	var last []discovery.Endpoint
-	if d.trust(ctx); ctx.Err() != nil {
-		return nil
-	}
+	d.trust(ctx) // so that nothing is delivered before it is known who is Foreign
 	return d.browse(ctx, func(c *cache, changed, quiet bool) {
 		endpoints := c.endpoints(service, d.trust(ctx))
 		if !settled && !quiet && len(endpoints) == 0 {

@@ -23,6 +23,7 @@ type Shape string
 const (
 	Unary  Shape = "unary"  // each call is one
 	Stream Shape = "stream" // each call is a message and its answer on a stream that stays open
+	Dial   Shape = "dial"   // each call is one on a connection of its own, which is made for it and closed
 )
 
 // Spec says what calls to make.
@@ -68,16 +69,17 @@ func Connect(ctx context.Context, conn grpc.ClientConnInterface, n int) error {
 
 // Open makes the callers of spec, and opens their streams.
 func Open(ctx context.Context, conn grpc.ClientConnInterface, spec Spec) (*Load, error) {
-	open, ok := map[Shape]func(context.Context, testgrpc.TestServiceClient, Spec) (*caller, error){
+	open, ok := map[Shape]func(context.Context, grpc.ClientConnInterface, Spec) (*caller, error){
 		Unary:  openUnary,
 		Stream: openStream,
+		Dial:   openDial,
 	}[spec.Shape]
 	if !ok || spec.Payload < 0 || spec.Concurrency < 1 || spec.Deadline <= 0 {
 		return nil, fmt.Errorf("load: %+v makes no sense", spec)
 	}
 	l := &Load{}
 	for range spec.Concurrency {
-		c, err := open(ctx, testgrpc.NewTestServiceClient(conn), spec)
+		c, err := open(ctx, conn, spec)
 		if err != nil {
 			return nil, errors.Join(err, l.Close())
 		}

@@ -10,7 +10,8 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 )
 
-func openUnary(_ context.Context, client testgrpc.TestServiceClient, spec Spec) (*caller, error) {
+func openUnary(_ context.Context, conn grpc.ClientConnInterface, spec Spec) (*caller, error) {
+	client := testgrpc.NewTestServiceClient(conn)
 	request := &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, spec.Payload)}}
 	return &caller{
 		call: func(ctx context.Context) error {
@@ -26,9 +27,35 @@ func openUnary(_ context.Context, client testgrpc.TestServiceClient, spec Spec) 
 	}, nil
 }
 
-func openStream(ctx context.Context, client testgrpc.TestServiceClient, spec Spec) (*caller, error) {
+// Dialer is a connection that can make others like it, each to one server.
+type Dialer interface {
+	Dial() (conn grpc.ClientConnInterface, done func() error, err error)
+}
+
+func openDial(_ context.Context, conn grpc.ClientConnInterface, spec Spec) (*caller, error) {
+	dialer, ok := conn.(Dialer)
+	if !ok {
+		return nil, fmt.Errorf("load: a %T makes no connections", conn)
+	}
+	return &caller{
+		call: func(ctx context.Context) error {
+			conn, done, err := dialer.Dial()
+			if err != nil {
+				return err
+			}
+			one, err := openUnary(ctx, conn, spec)
+			if err == nil {
+				err = one.call(ctx)
+			}
+			return errors.Join(err, done())
+		},
+		close: func() error { return nil },
+	}, nil
+}
+
+func openStream(ctx context.Context, conn grpc.ClientConnInterface, spec Spec) (*caller, error) {
 	ctx, cancel := context.WithTimeout(ctx, spec.Deadline)
-	stream, err := client.FullDuplexCall(ctx, grpc.WaitForReady(true))
+	stream, err := testgrpc.NewTestServiceClient(conn).FullDuplexCall(ctx, grpc.WaitForReady(true))
 	if err != nil {
 		cancel()
 		return nil, err

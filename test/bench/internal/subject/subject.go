@@ -6,11 +6,13 @@ package subject
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -22,6 +24,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/discovery/staticdiscovery"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/identity/localsource"
+	"github.com/xinhari/xinhari/pkg/rpc"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
 
@@ -115,10 +118,10 @@ func dialBare(ctx context.Context, servers []netip.AddrPort) (grpc.ClientConnInt
 	if err != nil {
 		return nil, nil, err
 	}
-	config, err := identity.ClientConfig(source.Current(), identity.ServiceName(namespace, serviceName), identity.ClientOptions{NextProtos: []string{alpn}})
-	if err != nil {
-		done()
-		return nil, nil, fmt.Errorf("bare client: %w", err)
+	// As grpc-go's users set it up: the standard library verifies.
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, ServerName: identity.ServiceName(namespace, serviceName),
+		RootCAs: source.Current().Roots(), Certificates: []tls.Certificate{source.Current().Certificate()}, SessionTicketsDisabled: true,
 	}
 	var state resolver.State
 	for _, s := range servers {
@@ -136,7 +139,14 @@ func dialBare(ctx context.Context, servers []netip.AddrPort) (grpc.ClientConnInt
 		done()
 		return nil, nil, fmt.Errorf("bare client: %w", err)
 	}
-	return cc, func(context.Context) error { done(); return cc.Close() }, nil
+	next := inTurn(servers)
+	return &client{cc, func() (grpc.ClientConnInterface, func() error, error) {
+		cc, err := grpc.NewClient("passthrough:///"+next().String(), grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithNoProxy())
+		if err != nil {
+			return nil, nil, err
+		}
+		return cc, cc.Close, nil
+	}}, func(context.Context) error { done(); return cc.Close() }, nil
 }
 
 // What servers and clients are called.
@@ -191,5 +201,33 @@ func dialOwn(ctx context.Context, servers []netip.AddrPort) (grpc.ClientConnInte
 	if err := svc.Start(ctx); err != nil {
 		return nil, nil, err
 	}
-	return svc.Conn(serviceName), svc.Close, nil
+	transport := identity.MutualTLS(svc.Identity().Current, identity.MutualTLSOptions{})
+	service := discovery.Service{Namespace: namespace, Name: serviceName}
+	next := inTurn(servers)
+	return &client{svc.Conn(serviceName), func() (grpc.ClientConnInterface, func() error, error) {
+		one, err := staticdiscovery.New(map[discovery.Service][]discovery.Endpoint{service: {{Addresses: []netip.AddrPort{next()}}}}, discovery.Options{})
+		if err != nil {
+			return nil, nil, err
+		}
+		conn, err := rpc.NewConn(service, one, rpc.ConnOptions{Transport: transport})
+		if err != nil {
+			return nil, nil, err
+		}
+		return conn, conn.Close, nil
+	}}, svc.Close, nil
+}
+
+// client is a connection that spreads calls, and makes others to one server each.
+type client struct {
+	grpc.ClientConnInterface
+	dial func() (grpc.ClientConnInterface, func() error, error)
+}
+
+// Dial implements load.Dialer.
+func (c *client) Dial() (grpc.ClientConnInterface, func() error, error) { return c.dial() }
+
+// inTurn returns the servers one after the other, to any number of goroutines.
+func inTurn(servers []netip.AddrPort) func() netip.AddrPort {
+	var n atomic.Uint64
+	return func() netip.AddrPort { return servers[n.Add(1)%uint64(len(servers))] }
 }
