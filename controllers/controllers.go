@@ -23,6 +23,7 @@ import (
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/certmanager"
+	"github.com/xinhari/xinhari/controllers/keypair"
 	"github.com/xinhari/xinhari/controllers/namespace"
 	"github.com/xinhari/xinhari/controllers/service"
 	"github.com/xinhari/xinhari/controllers/signer"
@@ -44,6 +45,8 @@ type Deps struct {
 	Trust trust.Options
 	// CertManager is of whom cert-manager is to ask the operator's intermediate CA.
 	CertManager certmanager.Options
+	// KeyPair is where and how key pairs are kept in Secrets, but for what follows from the rest.
+	KeyPair keypair.Options
 }
 
 // AddAll adds every controller to a manager, whose options must be those of ManagerOptions, and the checks of its health.
@@ -59,7 +62,9 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 		return fmt.Errorf("cache of the operator's own objects: %w", err)
 	}
 	recorder := m.GetEventRecorder(xinhariv1alpha1.FieldOwner)
-	deps.Trust.Wanted, deps.Trust.Own = deps.Issuer, own
+	deps.KeyPair.Wanted, deps.KeyPair.Own = deps.Issuer, own
+	pairs := keypair.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Namespace, deps.Defaults.TrustDomain, deps.KeyPair)
+	deps.Trust.Wanted, deps.Trust.Own, deps.Trust.Kept = deps.Issuer, own, pairs.Kept
 	bundles := trust.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Namespace, deps.Defaults.TrustDomain, deps.Trust)
 	deps.Signer.Wanted, deps.Signer.Signing, deps.Signer.Recorded = deps.Issuer, own, bundles.Recorded
 	for _, c := range []interface {
@@ -67,7 +72,8 @@ func AddAll(ctx context.Context, m ctrl.Manager, deps Deps) error {
 		Register(context.Context, ctrl.Manager) error
 	}{
 		namespace.New(m.GetClient(), m.GetAPIReader(), deps.Defaults, namespace.Trust{Cache: own, Namespace: deps.Namespace}),
-		service.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Defaults.TrustDomain),
+		service.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Defaults.TrustDomain, pairs),
+		pairs,
 		signer.New(m.GetClient(), m.GetAPIReader(), recorder, deps.Namespace, deps.Defaults.TrustDomain, deps.Signer),
 		bundles,
 		certmanager.New(m.GetClient(), m.GetAPIReader(), deps.Namespace, deps.Defaults.TrustDomain, deps.CertManager),

@@ -74,6 +74,10 @@ const (
 	ReasonRefused = "Refused"
 	// ReasonFailed is the reason when a step failed and is tried again.
 	ReasonFailed = "Failed"
+	// ReasonNotGranted is the reason when the operator was not given the right to do what the spec asks for.
+	ReasonNotGranted = "NotGranted"
+	// ReasonReadersCanBeIt is the reason of KeyInSecret.
+	ReasonReadersCanBeIt = "ReadersCanBeIt"
 	// ReasonSharedAccount is the reason of SharedIdentity.
 	ReasonSharedAccount = "SharedAccount"
 )

@@ -265,8 +265,9 @@ type ServiceIdentity struct {
 	// +optional
 	Mode IdentityMode `json:"mode,omitempty"`
 
-	// secretName names a Secret of this namespace that shall hold the key pair, for programs that do not link the
-	// runtime. Whoever can read it can be the Service. At most 253 characters. Omitted, no Secret holds it.
+	// secretName names a Secret of this namespace that shall hold the key pair (tls.crt, tls.key, ca.crt), for programs that
+	// do not link the runtime; the operator makes and renews it. Whoever can read it can be the Service. The namespace must
+	// be in the chart's secretNamespaces. At most 253 characters. Omitted, no Secret holds it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

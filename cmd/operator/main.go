@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("setting up: %w", err)
 	}
-	deps := controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace, CertManager: o.certManager, Issuer: o.issuer()}
+	deps := controllers.Deps{Defaults: o.defaults, Namespace: o.manager.Namespace, CertManager: o.certManager, Issuer: o.issuer(), KeyPair: o.keys}
 	if err := controllers.AddAll(ctx, m, deps); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/xinhari/xinhari/controllers"
 	"github.com/xinhari/xinhari/controllers/certmanager"
+	"github.com/xinhari/xinhari/controllers/keypair"
 	"github.com/xinhari/xinhari/controllers/namespace"
 	"github.com/xinhari/xinhari/controllers/signer/issuer"
 )
@@ -27,6 +28,7 @@ type options struct {
 	defaults    namespace.Defaults
 	certManager certmanager.Options
 	manager     controllers.Manager
+	keys        keypair.Options
 	level       slog.Level
 	logText     bool
 	version     bool
@@ -39,7 +41,7 @@ const intro = `operator runs the controllers of Xinhari against the cluster that
 func parse(args []string, stderr io.Writer) (options, error) {
 	o := options{}
 	o.manager.Namespace = cmp.Or(os.Getenv("POD_NAMESPACE"), "xinhari-system")
-	etcd, format := "", "json"
+	etcd, format, secrets := "", "json", ""
 	account := ""
 	f := flag.NewFlagSet("operator", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -49,6 +51,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		"`URL` of the NATS servers for topics, such as nats://nats.nats:4222, told to workloads.\nEmpty: topics go over HTTP and are not durable")
 	f.StringVar(&etcd, "etcd-endpoints", "",
 		"`URLs` of etcd for locks, separated by commas, told to workloads.\nEmpty: locks are Kubernetes Leases")
+	f.StringVar(&secrets, "secret-namespaces", "",
+		"`namespaces`, separated by commas, in which the operator has the right to read and write Secrets,\nfor Services with spec.identity.secretName. Empty: none")
 	f.StringVar(&o.certManager.Issuer, "cert-manager-issuer", "",
 		"`name` of the cert-manager issuer that signs the operator's intermediate CA.\nEmpty: the operator's CA is its own")
 	f.StringVar(&o.certManager.Kind, "cert-manager-kind", "",
@@ -91,6 +95,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			o.defaults.EtcdEndpoints = append(o.defaults.EtcdEndpoints, endpoint)
 		}
 	}
+	for name := range strings.SplitSeq(secrets, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			o.keys.Namespaces = append(o.keys.Namespaces, name)
+		}
+	}
 	o.logText = format == "text"
 	o.defaults.OperatorID = "spiffe://" + o.defaults.TrustDomain + "/ns/" + o.manager.Namespace + "/sa/" + account
 	if err := o.validate(format); err != nil {
@@ -105,6 +114,11 @@ func (o *options) validate(format string) error {
 	}
 	if format != "json" && format != "text" {
 		return fmt.Errorf("-log-format %q: want json or text", format)
+	}
+	for _, name := range o.keys.Namespaces {
+		if !regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`).MatchString(name) {
+			return fmt.Errorf("-secret-namespaces: %q is no name of a namespace", name)
+		}
 	}
 	if o.defaults.NATSURL != "" {
 		for server := range strings.SplitSeq(o.defaults.NATSURL, ",") {

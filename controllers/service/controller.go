@@ -24,9 +24,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/internal/apply"
@@ -45,18 +47,28 @@ const staleWait = 100 * time.Millisecond
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
+// Keys keeps the key pairs of Services in Secrets.
+type Keys interface {
+	// Report returns what a Service is to say of its Secret: what the condition KeyInSecret says, which is not there if that
+	// is empty, and why the Service is not ready, if that is why. It is not known until the Secret was looked at.
+	Report(s *xinhariv1alpha1.Service) (inSecret string, problem *conditions.Outcome, known bool)
+	// Changes returns where Services come from whose Report changed.
+	Changes() <-chan event.GenericEvent
+}
+
 // Controller reconciles Services.
 type Controller struct {
 	client      client.Client
 	live        client.Reader
 	recorder    events.EventRecorder
 	trustDomain string
+	keys        Keys
 }
 
-// New returns a controller that reads and writes by c, reads what c's cache leaves out by live, and names identities of
-// the trust domain.
-func New(c client.Client, live client.Reader, recorder events.EventRecorder, trustDomain string) *Controller {
-	return &Controller{client: c, live: live, recorder: recorder, trustDomain: trustDomain}
+// New returns a controller that reads and writes by c, reads what c's cache leaves out by live, names identities of the trust
+// domain, and says of Secrets with key pairs what keys report.
+func New(c client.Client, live client.Reader, recorder events.EventRecorder, trustDomain string, keys Keys) *Controller {
+	return &Controller{client: c, live: live, recorder: recorder, trustDomain: trustDomain, keys: keys}
 }
 
 // Name returns the controller's name.
@@ -84,7 +96,7 @@ func (c *Controller) Reconcile(ctx context.Context, s *xinhariv1alpha1.Service) 
 // converge makes and removes objects, and says how far the Service is.
 func (c *Controller) converge(ctx context.Context, s *xinhariv1alpha1.Service) (conditions.Outcome, reconcile.Result, error) {
 	for _, step := range []func(context.Context, *xinhariv1alpha1.Service) (*conditions.Outcome, error){
-		c.removeCoreServices, c.applyCoreServices, c.removeSlices, c.applySlices, c.existingCoreService, c.permissions,
+		c.removeCoreServices, c.applyCoreServices, c.removeSlices, c.applySlices, c.existingCoreService, c.permissions, c.keyPair,
 	} {
 		outcome, err := step(ctx, s)
 		switch {
@@ -294,6 +306,23 @@ func (c *Controller) permissions(ctx context.Context, s *xinhariv1alpha1.Service
 	return nil, nil
 }
 
+// keyPair says whether the Secret with the key pair, which another controller keeps, is there. Where that is not known yet,
+// as after a start of the operator, what was said of the same spec holds.
+func (c *Controller) keyPair(_ context.Context, s *xinhariv1alpha1.Service) (*conditions.Outcome, error) {
+	_, problem, known := c.keys.Report(s)
+	if known {
+		return problem, nil
+	}
+	last, said := conditions.Of(s.Status.Conditions)
+	switch {
+	case said && s.Status.ObservedGeneration == s.Generation && last.State != conditions.Ready:
+		return &last, nil
+	case said && s.Status.ObservedGeneration == s.Generation, s.Spec.Identity == nil || s.Spec.Identity.SecretName == "":
+		return nil, nil
+	}
+	return waiting("Secret " + s.Spec.Identity.SecretName), nil
+}
+
 func waiting(what string) *conditions.Outcome {
 	return &conditions.Outcome{
 		State: conditions.Reconciling, Reason: xinhariv1alpha1.ReasonProgressing, Message: "waiting for " + what,
@@ -324,5 +353,6 @@ func (c *Controller) Register(ctx context.Context, m ctrl.Manager) error {
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(labelled)).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(c.neighbours)).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(c.neighbours)).
+		WatchesRawSource(source.Channel(c.keys.Changes(), &handler.EnqueueRequestForObject{})).
 		Complete(reconcile.AsReconciler(m.GetClient(), c))
 }

@@ -47,6 +47,12 @@ func (c *Controller) status(ctx context.Context, s *xinhariv1alpha1.Service, out
 	slices.Sort(names)
 	status.Conditions = conditions.While(status.Conditions, s.Generation, len(names) > 0, xinhariv1alpha1.ConditionSharedIdentity,
 		xinhariv1alpha1.ReasonSharedAccount, sharedMessage(s.AccountName(), names))
+	inSecret, _, known := c.keys.Report(s)
+	if said := meta.FindStatusCondition(s.Status.Conditions, xinhariv1alpha1.ConditionKeyInSecret); !known && said != nil {
+		inSecret = said.Message
+	}
+	status.Conditions = conditions.While(status.Conditions, s.Generation, inSecret != "", xinhariv1alpha1.ConditionKeyInSecret,
+		xinhariv1alpha1.ReasonReadersCanBeIt, inSecret)
 	return status, nil
 }
 

@@ -3,8 +3,6 @@ package signer
 import (
 	"crypto/x509"
 	"fmt"
-	"net/url"
-	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -12,16 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
-)
-
-// Backdate is how long before its making a certificate begins, for peers whose clock is behind.
-const Backdate = 2 * time.Minute
-
-// Life that the API of Services allows a certificate. What lies outside of it, from before a rule was tightened, is moved
-// to its nearer end.
-const (
-	minLife = 30 * time.Second
-	maxLife = 72 * time.Hour
+	"github.com/xinhari/xinhari/controllers/signer/leaf"
 )
 
 // Reason is why a request is denied, as its condition and the event at the pod say it.
@@ -61,7 +50,7 @@ type Limits struct {
 
 // DefaultLimits returns the limits of an installed operator. The admission policies of the chart say the first three too.
 func DefaultLimits() Limits {
-	return Limits{Size: 4096, MinExpiration: 10 * time.Minute, MaxExpiration: maxLife, PerPod: 60}
+	return Limits{Size: 4096, MinExpiration: 10 * time.Minute, MaxExpiration: leaf.MaxLife, PerPod: 60}
 }
 
 // Input is all that a verdict depends on.
@@ -116,80 +105,15 @@ func grant(f *facts) Verdict {
 	if denial := f.foreignNames(); denial != "" {
 		return Verdict{Deny: &Denial{Reason: ForeignNames, Message: denial}}
 	}
-	life, err := shortest(f.services)
+	b := leaf.Bounds{Now: f.in.Now, IssuerEnds: f.in.IssuerEnds}
+	if seconds := f.in.Request.Spec.ExpirationSeconds; seconds != nil {
+		b.Asked = time.Duration(*seconds) * time.Second
+	}
+	template, err := leaf.Template(f.id, f.services, f.request.PublicKey, b)
 	if err != nil {
 		return Verdict{Wait: err.Error()}
 	}
-	if seconds := f.in.Request.Spec.ExpirationSeconds; seconds != nil {
-		life = min(life, time.Duration(*seconds)*time.Second)
-	}
-	now := f.in.Now.UTC().Truncate(time.Second)
-	ends := now.Add(life)
-	if issuer := f.in.IssuerEnds.UTC().Truncate(time.Second); issuer.Before(ends) {
-		ends = issuer
-	}
-	if !ends.After(now) {
-		return Verdict{Wait: fmt.Sprintf("the issuer ended at %s: replace it", f.in.IssuerEnds.UTC().Format(time.RFC3339))}
-	}
-	return Verdict{Sign: &x509.Certificate{
-		NotBefore:             now.Add(-Backdate),
-		NotAfter:              ends,
-		URIs:                  []*url.URL{f.id.URL()},
-		DNSNames:              f.dnsNames(),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		PublicKey:             f.request.PublicKey,
-	}}
-}
-
-// shortest returns the shortest life that the Services give their certificates.
-func shortest(services []xinhariv1alpha1.Service) (time.Duration, error) {
-	life := maxLife
-	for i := range services {
-		d, err := services[i].Spec.Identity.EffectiveDuration()
-		if err != nil {
-			return 0, fmt.Errorf("identity.duration of Service %s: %w: correct it", services[i].Name, err)
-		}
-		life = min(life, d)
-	}
-	return max(life, minLife), nil
-}
-
-// selecting returns the Services that give the pod the account's identity, by name.
-func selecting(services []xinhariv1alpha1.Service, pod *corev1.Pod, account string) []xinhariv1alpha1.Service {
-	var all []xinhariv1alpha1.Service
-	for i := range services {
-		s := &services[i]
-		if s.Namespace == pod.Namespace && s.DeletionTimestamp.IsZero() && s.AccountName() == account && selects(s, pod) {
-			all = append(all, *s)
-		}
-	}
-	slices.SortFunc(all, func(a, b xinhariv1alpha1.Service) int {
-		switch {
-		case a.Name < b.Name:
-			return -1
-		case a.Name > b.Name:
-			return 1
-		}
-		return 0
-	})
-	return all
-}
-
-// selects says whether the pod is one of the Service's. A Service that is never called has no selector: every pod of its
-// account is its own. So is, of the others, none without one: their instances are outside of the cluster or someone else's
-// to select.
-func selects(s *xinhariv1alpha1.Service, pod *corev1.Pod) bool {
-	if len(s.Spec.Selector) == 0 {
-		return s.Spec.ClientOnly || s.Spec.CoreService == xinhariv1alpha1.CoreServiceExisting
-	}
-	for key, want := range s.Spec.Selector {
-		if got, ok := pod.Labels[key]; !ok || got != string(want) {
-			return false
-		}
-	}
-	return true
+	return Verdict{Sign: template}
 }
 
 // Finished says whether nothing more will become of a request.

@@ -12,6 +12,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/controllers/signer/leaf"
 	"github.com/xinhari/xinhari/pkg/identity"
 )
 
@@ -86,7 +87,7 @@ func read(in Input) (*facts, *Denial) {
 	if f.request, err = parse(r.Spec.Request); err != nil {
 		return nil, &Denial{Reason: Unreadable, Message: err.Error()}
 	}
-	f.services = selecting(in.Services, in.Pod, f.claim.Account)
+	f.services = leaf.Selecting(in.Services, in.Pod.Namespace, f.claim.Account, in.Pod.Labels)
 	return f, nil
 }
 
@@ -104,20 +105,11 @@ func parse(in []byte) (*x509.CertificateRequest, error) {
 	return request, nil
 }
 
-// dnsNames returns the names by which callers reach the Services.
-func (f *facts) dnsNames() []string {
-	names := make([]string, 0, len(f.services))
-	for i := range f.services {
-		names = append(names, f.services[i].Name+"."+f.services[i].Namespace+".svc")
-	}
-	return names
-}
-
 // foreignNames says what the request's DNS names have that the certificate would not. It stands apart from the checks since
 // Services that come later can mend what it finds.
 func (f *facts) foreignNames() string {
 	asked := slices.Sorted(slices.Values(f.request.DNSNames))
-	names := f.dnsNames()
+	names := leaf.DNSNames(f.services)
 	slices.Sort(names)
 	if len(asked) == 0 || slices.Equal(asked, names) {
 		return ""

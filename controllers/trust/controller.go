@@ -73,6 +73,9 @@ type Options struct {
 	// Pace is the shortest time between two writes of who is waited for, between two of the records, and, five times as
 	// much, between two looks at the pods of those who are. Zero is 2 s.
 	Pace time.Duration
+	// Kept returns the key pairs that stand in objects, whose readers are waited for as well. It is called often, and the
+	// answer must not leave any out: an error is tried again. Nil is none.
+	Kept func(context.Context) ([]Kept, error)
 	// Now is the time. Nil is that of the machine.
 	Now func() time.Time
 }
@@ -88,6 +91,7 @@ type Controller struct {
 	own         cache.Cache
 	settle      time.Duration
 	pace        time.Duration
+	kept        func(context.Context) ([]Kept, error)
 	now         func() time.Time
 	meter       *meter
 	ledger      *ledger
@@ -107,8 +111,11 @@ func New(c client.Client, live client.Reader, recorder events.EventRecorder, nam
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Kept == nil {
+		o.Kept = func(context.Context) ([]Kept, error) { return nil, nil }
+	}
 	return &Controller{
-		client: c, live: live, recorder: recorder, namespace: namespace, trustDomain: trustDomain, wanted: o.Wanted, own: o.Own,
+		client: c, live: live, recorder: recorder, namespace: namespace, trustDomain: trustDomain, wanted: o.Wanted, own: o.Own, kept: o.Kept,
 		settle: cmp.Or(o.Settle, 30*time.Second), pace: cmp.Or(o.Pace, 2*time.Second), now: o.Now, meter: newMeter(), ledger: newLedger(),
 	}
 }
@@ -132,7 +139,9 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		if err := c.fold(ctx, w); err != nil {
 			return reconcile.Result{}, err
 		}
-		w.facts.Holders = c.ledger.all()
+		if w.facts.Holders, err = c.holders(ctx, w); err != nil {
+			return reconcile.Result{}, err
+		}
 		out := Step(w.facts)
 		// Before anything is written of it: requests of pods that are gone may be there still, and a leader that begins
 		// would take them for pods to wait for.
@@ -154,6 +163,20 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		}
 	}
 	return reconcile.Result{RequeueAfter: time.Second}, nil
+}
+
+// holders returns everybody who is to be waited for.
+func (c *Controller) holders(ctx context.Context, w *world) ([]*Holder, error) {
+	all := c.ledger.all()
+	kept, err := c.kept(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("key pairs in objects: %w", err)
+	}
+	roots := w.roots()
+	for _, k := range kept {
+		all = append(all, k.holder(roots))
+	}
+	return all, nil
 }
 
 // rest does what is due from time to time, and says when to look again.

@@ -11,6 +11,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 
 	"github.com/xinhari/xinhari/controllers/signer"
+	"github.com/xinhari/xinhari/controllers/signer/leaf"
 	"github.com/xinhari/xinhari/internal/pemfile"
 )
 
@@ -49,7 +50,7 @@ func holderOf(r *certificatesv1.CertificateSigningRequest, roots []*x509.Certifi
 	}
 	return &Holder{
 		Namespace: claim.Namespace, Pod: claim.Pod, UID: claim.PodUID, Source: source, Bundle: short(signer.BundleHashOf(r)),
-		Roots: under(chain, roots), Issued: chain[0].NotBefore.Add(signer.Backdate).UTC(), Ends: chain[0].NotAfter.UTC(), Version: r.ResourceVersion,
+		Roots: under(chain, roots), Issued: leaf.Issued(chain[0]).UTC(), Ends: chain[0].NotAfter.UTC(), Version: r.ResourceVersion,
 	}
 }
 

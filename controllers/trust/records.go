@@ -138,7 +138,7 @@ func (c *Controller) visit(ctx context.Context, waiting []*Holder) (anyGone bool
 	}
 	c.looked = time.Now()
 	seen := map[string]bool{}
-	waiting = slices.Clone(waiting)
+	waiting = slices.DeleteFunc(slices.Clone(waiting), func(h *Holder) bool { return h.UID == "" }) // an object's readers are in no one pod
 	slices.SortFunc(waiting, func(a, b *Holder) int { return cmp.Compare(a.key(), b.key()) })
 	next, _ := slices.BinarySearchFunc(waiting, c.visited, func(h *Holder, key string) int { return cmp.Compare(h.key(), key) })
 	for i := range waiting {

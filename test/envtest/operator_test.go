@@ -29,6 +29,7 @@ import (
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers"
+	"github.com/xinhari/xinhari/controllers/keypair"
 	"github.com/xinhari/xinhari/controllers/namespace"
 	"github.com/xinhari/xinhari/controllers/signer"
 	"github.com/xinhari/xinhari/controllers/trust"
@@ -39,6 +40,8 @@ const (
 	operatorUser      = "system:serviceaccount:" + operatorNamespace + ":xinhari-operator"
 	patience          = 20 * time.Second
 	keepRequests      = 5 * time.Second
+	// secretNamespace is the namespace in which the operators of these tests may read and write Secrets.
+	secretNamespace = "test-with-secrets"
 )
 
 func defaults() namespace.Defaults {
@@ -109,11 +112,12 @@ func (e *renderError) Error() string { return e.err.Error() + ": " + e.output }
 // install creates the chart's objects, but for the CRDs, which are there, and for what runs pods.
 func install(t *testing.T, c client.Client) {
 	t.Helper()
-	objects, err := render(t)
+	objects, err := render(t, "--set", "secretNamespaces={"+secretNamespace+"}")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ensure(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}})
+	ensure(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: secretNamespace}})
 	for _, o := range objects {
 		switch o.GetKind() {
 		case "CustomResourceDefinition", "Deployment":
@@ -168,6 +172,7 @@ func startWith(t *testing.T, change func(*ctrl.Options, *controllers.Deps)) (m c
 	deps := controllers.Deps{
 		Defaults: defaults(), Namespace: operatorNamespace, Signer: signer.Options{Keep: keepRequests},
 		Trust: trust.Options{Settle: settle, Pace: 100 * time.Millisecond, Now: trustNow},
+		KeyPair: keypair.Options{Namespaces: []string{secretNamespace}, Poll: 300 * time.Millisecond, Now: trustNow},
 	}
 	change(&options, &deps)
 	m, err = ctrl.NewManager(config, options)
@@ -226,13 +231,13 @@ func newNamespace(t *testing.T, c client.Client) string {
 // chartRules returns the rules of the operator's roles in the chart.
 func chartRules(t *testing.T) []rbacv1.PolicyRule {
 	t.Helper()
-	objects, err := render(t)
+	objects, err := render(t, "--set", "secretNamespaces={"+secretNamespace+"}")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var rules []rbacv1.PolicyRule
 	for _, o := range objects {
-		if o.GetName() == "xinhari-operator" && strings.HasSuffix(o.GetKind(), "Role") {
+		if strings.HasPrefix(o.GetName(), "xinhari-operator") && strings.HasSuffix(o.GetKind(), "Role") {
 			var role rbacv1.ClusterRole
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &role); err != nil {
 				t.Fatal(err)

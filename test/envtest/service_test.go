@@ -177,7 +177,11 @@ func TestServices(t *testing.T) {
 	t.Run("trust", func(inner *testing.T) {
 		testTrust(inner, func() { stop() }, func() { stop = startOperator(t) })
 	})
+	t.Run("key pairs in Secrets", func(inner *testing.T) {
+		testKeyPairs(inner, func() { stop() }, func() { stop = startOperator(t) })
+	})
 	t.Run("signing", testSigner)
+	t.Run("a key pair in a Secret at rest", testPairRests)
 	if t.Failed() {
 		return
 	}

@@ -45,6 +45,22 @@ func Set(old []metav1.Condition, generation int64, o Outcome) []metav1.Condition
 	return While(set, generation, o.State == Stalled, xinhariv1alpha1.ConditionStalled, o.Reason, o.Message)
 }
 
+// Of returns the outcome that conditions say, or false where they say none.
+func Of(all []metav1.Condition) (Outcome, bool) {
+	ready := meta.FindStatusCondition(all, xinhariv1alpha1.ConditionReady)
+	if ready == nil {
+		return Outcome{}, false
+	}
+	o := Outcome{State: Ready, Reason: ready.Reason, Message: ready.Message}
+	switch {
+	case meta.IsStatusConditionTrue(all, xinhariv1alpha1.ConditionStalled):
+		o.State = Stalled
+	case ready.Status != metav1.ConditionTrue:
+		o.State = Reconciling
+	}
+	return o, true
+}
+
 // While returns conditions with one that is there only while it is true.
 func While(old []metav1.Condition, generation int64, holds bool, kind, reason, message string) []metav1.Condition {
 	set := slices.Clone(old)

@@ -191,11 +191,21 @@ func (i *Issuer) Sign(template *x509.Certificate, now time.Time) ([]byte, error)
 			return nil, fmt.Errorf("%w: what it signs does not verify: %w", ErrUnusable, err)
 		}
 	}
-	out := []*x509.Certificate{made}
+	return pemfile.EncodeCertificates(append([]*x509.Certificate{made}, i.between()...)...), nil
+}
+
+// Signed says whether a leaf and those after it are what Sign returns of this issuer. It does not look at the time.
+func (i *Issuer) Signed(chain []*x509.Certificate) bool {
+	return len(chain) > 0 && slices.EqualFunc(chain[1:], i.between(), (*x509.Certificate).Equal) && chain[0].CheckSignatureFrom(i.cert) == nil
+}
+
+// between returns what is sent with a leaf: the issuer's chain, but for the root.
+func (i *Issuer) between() []*x509.Certificate {
+	var certs []*x509.Certificate
 	for _, cert := range append([]*x509.Certificate{i.cert}, i.chain...) {
 		if !bytes.Equal(cert.RawSubject, cert.RawIssuer) {
-			out = append(out, cert)
+			certs = append(certs, cert)
 		}
 	}
-	return pemfile.EncodeCertificates(out...), nil
+	return certs
 }
