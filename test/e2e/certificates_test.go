@@ -129,17 +129,31 @@ spec:
 	}
 }
 
-// renew holds that brief certificates are renewed in time.
+// renew holds that brief certificates, and the connections that they proved,
+// are replaced in time.
 func renew(t *testing.T, s *stage) {
 	const (
 		least    = 90 * time.Second
 		most     = 120 * time.Second
 		renewals = 4
 	)
+	// Connections of before may last as long as the certificates of before, so there are to be others.
+	for _, args := range [][]string{{"restart"}, {"status", "--timeout=90s"}} {
+		_, err := s.brief.Kubectl(t.Context(), append([]string{"rollout", args[0], "deployment/inventory"}, args[1:]...)...)
+		must(t, err)
+	}
+	must(t, until(t.Context(), 20*time.Second, func(ctx context.Context) error {
+		_, err := identities(ctx, s.brief)
+		return err
+	}))
 	serials := map[holder]map[string]bool{}
+	conns := newConnections(t, s.brief)
 	s.under(t, func(ctx context.Context) error {
 		began := time.Now()
 		return until(ctx, most, func(ctx context.Context) error {
+			if err := conns.look(); err != nil {
+				return err
+			}
 			now, err := identities(ctx, s.brief)
 			if err != nil {
 				return err
@@ -163,6 +177,12 @@ func renew(t *testing.T, s *stage) {
 	})
 	for h, seen := range serials {
 		t.Logf("%s had %d certificates", h.Name, len(seen))
+	}
+	// A connection is replaced at half of what is left of the certificates.
+	if count, longest := conns.count(), conns.longest(); count < 3*renewals || longest > briefLife/2+5*time.Second {
+		t.Errorf("orders had %d connections to inventory, of which one lasted %s: want %d at least, and half of %s at most", count, longest, 3*renewals, briefLife)
+	} else {
+		t.Logf("orders had %d connections to inventory, of which the longest lasted %s", count, longest.Round(time.Second))
 	}
 }
 
