@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -28,11 +30,9 @@ type holder struct {
 	shopcluster.Pod
 }
 
-// identities asks the pods of a shop who they are. What they answer comes over
-// connections that are made for it, so it also shows that their certificates
-// are believed.
-func identities(ctx context.Context, s *shopcluster.Shop) (map[holder]*runtimev1.Identity, error) {
-	all := map[holder]*runtimev1.Identity{}
+// holders returns the pods of a shop that hold certificates.
+func holders(ctx context.Context, s *shopcluster.Shop) ([]holder, error) {
+	var all []holder
 	for service, want := range map[string]int{"orders": 1, "inventory": 3} {
 		pods, err := s.Pods(ctx, service)
 		if err != nil {
@@ -42,29 +42,45 @@ func identities(ctx context.Context, s *shopcluster.Shop) (map[holder]*runtimev1
 			return nil, fmt.Errorf("%d pods of %s/%s are running, want %d", len(pods), s.Namespace, service, want)
 		}
 		for _, p := range pods {
-			answer, err := s.Status(ctx, service, p)
-			if err != nil {
-				return nil, err
-			}
-			all[holder{service, p}] = answer.GetIdentity()
+			all = append(all, holder{service, p})
 		}
 	}
 	return all, nil
 }
 
+// ask asks holders who they are. What they answer comes over connections that
+// are made for it, so it also shows that their certificates are believed.
+func ask(ctx context.Context, s *shopcluster.Shop, whom iter.Seq[holder]) (map[holder]*runtimev1.Identity, error) {
+	all := map[holder]*runtimev1.Identity{}
+	for h := range whom {
+		answer, err := s.Status(ctx, h.service, h.Pod)
+		if err != nil {
+			return nil, err
+		}
+		all[h] = answer.GetIdentity()
+	}
+	return all, nil
+}
+
+// identities asks all holders of a shop.
+func identities(ctx context.Context, s *shopcluster.Shop) (map[holder]*runtimev1.Identity, error) {
+	whom, err := holders(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, s, slices.Values(whom))
+}
+
 // renewed says who does not yet have another certificate than before, or one
 // that does not please.
 func renewed(ctx context.Context, s *shopcluster.Shop, before map[holder]*runtimev1.Identity, pleases func(holder, *runtimev1.Identity) bool) error {
-	now, err := identities(ctx, s)
+	now, err := ask(ctx, s, maps.Keys(before))
 	if err != nil {
 		return err
 	}
-	for h, old := range before {
-		i, ok := now[h]
+	for h, i := range now {
 		switch {
-		case !ok:
-			return fmt.Errorf("%s is gone", h.Name)
-		case i.GetSerialNumber() == old.GetSerialNumber():
+		case i.GetSerialNumber() == before[h].GetSerialNumber():
 			return fmt.Errorf("%s has the certificate that it had", h.Name)
 		case pleases != nil && !pleases(h, i):
 			return fmt.Errorf("%s does not have the certificate that it should: %v", h.Name, i)
@@ -142,8 +158,10 @@ func renew(t *testing.T, s *stage) {
 		_, err := s.brief.Kubectl(t.Context(), append([]string{"rollout", args[0], "deployment/inventory"}, args[1:]...)...)
 		must(t, err)
 	}
+	var whom []holder
 	must(t, until(t.Context(), 20*time.Second, func(ctx context.Context) error {
-		_, err := identities(ctx, s.brief)
+		var err error
+		whom, err = holders(ctx, s.brief)
 		return err
 	}))
 	serials := map[holder]map[string]bool{}
@@ -154,7 +172,7 @@ func renew(t *testing.T, s *stage) {
 			if err := conns.look(); err != nil {
 				return err
 			}
-			now, err := identities(ctx, s.brief)
+			now, err := ask(ctx, s.brief, slices.Values(whom))
 			if err != nil {
 				return err
 			}
