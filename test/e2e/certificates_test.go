@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -28,11 +30,9 @@ type holder struct {
 	shopcluster.Pod
 }
 
-// identities asks the pods of a shop who they are. What they answer comes over
-// connections that are made for it, so it also shows that their certificates
-// are believed.
-func identities(ctx context.Context, s *shopcluster.Shop) (map[holder]*runtimev1.Identity, error) {
-	all := map[holder]*runtimev1.Identity{}
+// holders returns the pods of a shop that hold certificates.
+func holders(ctx context.Context, s *shopcluster.Shop) ([]holder, error) {
+	var all []holder
 	for service, want := range map[string]int{"orders": 1, "inventory": 3} {
 		pods, err := s.Pods(ctx, service)
 		if err != nil {
@@ -42,29 +42,45 @@ func identities(ctx context.Context, s *shopcluster.Shop) (map[holder]*runtimev1
 			return nil, fmt.Errorf("%d pods of %s/%s are running, want %d", len(pods), s.Namespace, service, want)
 		}
 		for _, p := range pods {
-			answer, err := s.Status(ctx, service, p)
-			if err != nil {
-				return nil, err
-			}
-			all[holder{service, p}] = answer.GetIdentity()
+			all = append(all, holder{service, p})
 		}
 	}
 	return all, nil
 }
 
+// ask asks holders who they are. What they answer comes over connections that
+// are made for it, so it also shows that their certificates are believed.
+func ask(ctx context.Context, s *shopcluster.Shop, whom iter.Seq[holder]) (map[holder]*runtimev1.Identity, error) {
+	all := map[holder]*runtimev1.Identity{}
+	for h := range whom {
+		answer, err := s.Status(ctx, h.service, h.Pod)
+		if err != nil {
+			return nil, err
+		}
+		all[h] = answer.GetIdentity()
+	}
+	return all, nil
+}
+
+// identities asks all holders of a shop.
+func identities(ctx context.Context, s *shopcluster.Shop) (map[holder]*runtimev1.Identity, error) {
+	whom, err := holders(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, s, slices.Values(whom))
+}
+
 // renewed says who does not yet have another certificate than before, or one
 // that does not please.
 func renewed(ctx context.Context, s *shopcluster.Shop, before map[holder]*runtimev1.Identity, pleases func(holder, *runtimev1.Identity) bool) error {
-	now, err := identities(ctx, s)
+	now, err := ask(ctx, s, maps.Keys(before))
 	if err != nil {
 		return err
 	}
-	for h, old := range before {
-		i, ok := now[h]
+	for h, i := range now {
 		switch {
-		case !ok:
-			return fmt.Errorf("%s is gone", h.Name)
-		case i.GetSerialNumber() == old.GetSerialNumber():
+		case i.GetSerialNumber() == before[h].GetSerialNumber():
 			return fmt.Errorf("%s has the certificate that it had", h.Name)
 		case pleases != nil && !pleases(h, i):
 			return fmt.Errorf("%s does not have the certificate that it should: %v", h.Name, i)
@@ -129,18 +145,34 @@ spec:
 	}
 }
 
-// renew holds that brief certificates are renewed in time.
+// renew holds that brief certificates, and the connections that they proved,
+// are replaced in time.
 func renew(t *testing.T, s *stage) {
 	const (
 		least    = 90 * time.Second
 		most     = 120 * time.Second
 		renewals = 4
 	)
+	// Connections of before may last as long as the certificates of before, so there are to be others.
+	for _, args := range [][]string{{"restart"}, {"status", "--timeout=90s"}} {
+		_, err := s.brief.Kubectl(t.Context(), append([]string{"rollout", args[0], "deployment/inventory"}, args[1:]...)...)
+		must(t, err)
+	}
+	var whom []holder
+	must(t, until(t.Context(), 20*time.Second, func(ctx context.Context) error {
+		var err error
+		whom, err = holders(ctx, s.brief)
+		return err
+	}))
 	serials := map[holder]map[string]bool{}
+	conns := newConnections(t, s.brief)
 	s.under(t, func(ctx context.Context) error {
 		began := time.Now()
 		return until(ctx, most, func(ctx context.Context) error {
-			now, err := identities(ctx, s.brief)
+			if err := conns.look(); err != nil {
+				return err
+			}
+			now, err := ask(ctx, s.brief, slices.Values(whom))
 			if err != nil {
 				return err
 			}
@@ -163,6 +195,12 @@ func renew(t *testing.T, s *stage) {
 	})
 	for h, seen := range serials {
 		t.Logf("%s had %d certificates", h.Name, len(seen))
+	}
+	// A connection is replaced at half of what is left of the certificates.
+	if count, longest := conns.count(), conns.longest(); count < 3*renewals || longest > briefLife/2+5*time.Second {
+		t.Errorf("orders had %d connections to inventory, of which one lasted %s: want %d at least, and half of %s at most", count, longest, 3*renewals, briefLife)
+	} else {
+		t.Logf("orders had %d connections to inventory, of which the longest lasted %s", count, longest.Round(time.Second))
 	}
 }
 

@@ -264,12 +264,12 @@ func outage(t *testing.T, s *stage) {
 		if err := shopcluster.Sleep(ctx, away); err != nil {
 			return err
 		}
-		for h, i := range before {
-			now, err := s.brief.Status(ctx, h.service, h.Pod)
-			if err != nil {
-				return err
-			}
-			if now.GetIdentity().GetSerialNumber() != i.GetSerialNumber() {
+		now, err := ask(ctx, s.brief, maps.Keys(before))
+		if err != nil {
+			return err
+		}
+		for h, i := range now {
+			if i.GetSerialNumber() != before[h].GetSerialNumber() {
 				return fmt.Errorf("%s got a certificate without an API server", h.Name)
 			}
 		}

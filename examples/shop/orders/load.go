@@ -59,9 +59,9 @@ func (l *load) run(ctx context.Context, rate int) {
 }
 
 func (l *load) call(ctx context.Context) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	began := time.Now()
 	var to peer.Peer
 	reserved, err := rpc.Call[shop.Reserved](ctx, l.inventory, shop.ReserveMethod, &shop.Reservation{Article: "teapot", Quantity: 1}, grpc.Peer(&to))
 	took := time.Since(began)
