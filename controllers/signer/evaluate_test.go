@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // of requests that are to be refused
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -185,6 +186,35 @@ func extension(t testing.TB, id asn1.ObjectIdentifier, value any) []pkix.Extensi
 	return []pkix.Extension{{Id: id, Value: raw}}
 }
 
+// signedWithSHA1 returns a request that is good but for the hash, which the standard library signs with no more.
+func signedWithSHA1(t testing.TB, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	block, _ := pem.Decode(csr(t, key, x509.CertificateRequest{}))
+	var request struct {
+		Info      asn1.RawValue
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(block.Bytes, &request); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha1.Sum(request.Info.FullBytes) //nolint:gosec // it is there to be refused
+	signature, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Algorithm.Algorithm = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}
+	request.Signature = asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}
+	der, err := asn1.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read, err := x509.ParseCertificateRequest(der); err != nil || read.SignatureAlgorithm != x509.ECDSAWithSHA1 || read.CheckSignature() != nil {
+		t.Fatalf("the request is not one that only its hash speaks against: %v", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
+}
+
 type refusal struct {
 	name   string
 	want   Reason
@@ -216,6 +246,12 @@ func refusals() []refusal {
 		{"another signer", OtherSigner, func(_ *testing.T, in *Input) { in.Request.Spec.SignerName = "kubernetes.io/kube-apiserver-client" }},
 		{"a pod with another UID", OtherPod, func(_ *testing.T, in *Input) { in.Pod.UID = "u2" }},
 		{"a pod with another name", OtherPod, func(_ *testing.T, in *Input) { in.Pod.Name = "b" }},
+		{"a pod of another namespace", OtherPod, func(_ *testing.T, in *Input) {
+			in.Pod.Namespace = "bank"
+			for i := range in.Services {
+				in.Services[i].Namespace = "bank"
+			}
+		}},
 		{"a pod of another account", OtherAccount, func(_ *testing.T, in *Input) { in.Pod.Spec.ServiceAccountName = "default" }},
 		{"a token of another node", OtherNode, func(_ *testing.T, in *Input) { in.Pod.Spec.NodeName = "n2" }},
 		{"a pod that succeeded", PodEnded, func(_ *testing.T, in *Input) { in.Pod.Status.Phase = corev1.PodSucceeded }},
@@ -249,12 +285,7 @@ func refusals() []refusal {
 			block.Bytes[len(block.Bytes)-1] ^= 1
 			in.Request.Spec.Request = pem.EncodeToMemory(block)
 		}},
-		{"signed with SHA-1", BadSignature, func(_ *testing.T, in *Input) {
-			block, _ := pem.Decode(in.Request.Spec.Request)
-			// 1.2.840.10045.4.3.2 (ecdsa-with-SHA256) becomes 1.2.840.10045.4.1 (with SHA-1) in as many bytes.
-			s := strings.Replace(string(block.Bytes), "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02", "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x01\x02", 1)
-			in.Request.Spec.Request = pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: []byte(s)})
-		}},
+		{"signed with SHA-1", BadSignature, func(t *testing.T, in *Input) { in.Request.Spec.Request = signedWithSHA1(t, newKey(t)) }},
 		{"the CA bit", CertificateOfCA, ask(func(t *testing.T) x509.CertificateRequest {
 			return x509.CertificateRequest{ExtraExtensions: extension(t, oidBasicConstraints(), struct{ IsCA bool }{true})}
 		})},

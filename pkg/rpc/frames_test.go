@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 )
@@ -85,8 +86,8 @@ func FuzzReplacedConn(f *testing.F) {
 			if errors.Is(err, io.EOF) {
 				break
 			}
-			if err != nil || n == 0 {
-				t.Fatalf("read %d, %v", n, err)
+			if err != nil || n == 0 || len(got) > len(sent)+2*frameHeader {
+				t.Fatalf("read %d of %d, %v", len(got), len(sent), err)
 			}
 		}
 		ends := boundaries(sent)
@@ -109,29 +110,47 @@ func FuzzReplacedConn(f *testing.F) {
 	})
 }
 
-// TestTheGoAwayComes holds that the client is told once a frame has ended.
+// TestTheGoAwayComes holds that the client is told once a frame has ended, and
+// not before the first, without which a connection is none.
 func TestTheGoAwayComes(t *testing.T) {
-	sent := append([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}, append([]byte{0, 0, 3, 0, 0, 0, 0, 0, 1}, "abc"...)...)
-	for cut := range len(sent) {
-		for due := range 2 {
-			raw := &chunks{data: bytes.Clone(sent), sizes: []byte{byte(cut), 255}, then: func() {}}
+	settings := []byte{0, 0, 0, 4, 0, 0, 0, 0, 0}
+	data := append([]byte{0, 0, 3, 0, 0, 0, 0, 0, 1}, "abc"...)
+	large := append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 1}, make([]byte, 1<<16)...)
+	for _, tt := range []struct {
+		name  string
+		sent  []byte
+		sizes []byte
+		due   int // the read before which the time comes; -1 is before all
+		want  int // the bytes before the GOAWAY; -1 is none
+	}{
+		{"due from the first", slices.Concat(settings, data), []byte{8, 255}, -1, 9},
+		{"due from the first, in one piece", slices.Concat(settings, data), []byte{255}, -1, 21},
+		{"due within a header", slices.Concat(settings, data), []byte{12, 255}, 1, 21},
+		{"due within a body", slices.Concat(settings, data), []byte{18, 255}, 1, 21},
+		{"due between frames", slices.Concat(settings, data, data), []byte{8, 11, 255}, 1, 9 + 12},
+		{"due at the end", slices.Concat(settings, data), []byte{255}, 1, -1},
+		{"within a frame of more than 64 KiB", slices.Concat(settings, large, settings), append([]byte{8}, bytes.Repeat([]byte{255}, 300)...), 3, 9 + len(large) + 9},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			raw := &chunks{data: bytes.Clone(tt.sent), sizes: tt.sizes}
 			c := newReplacedConn(raw, time.Now().Add(time.Hour), time.Now)
+			defer c.Close()
+			c.due.Store(tt.due < 0)
 			reads := 0
 			raw.then = func() {
-				if reads == due {
+				if reads == tt.due {
 					c.due.Store(true)
 				}
 				reads++
 			}
-			got, err := io.ReadAll(c)
-			want := 1
-			if due == 1 && cut+1 == len(sent) {
-				want = 0 // the server closed before
+			got, err := io.ReadAll(io.LimitReader(c, int64(len(tt.sent)+1000)))
+			want := tt.sent
+			if tt.want >= 0 {
+				want = slices.Concat(tt.sent[:tt.want], goAway(), tt.sent[tt.want:])
 			}
-			if err != nil || bytes.Count(got, goAway()) != want {
-				t.Errorf("cut after %d bytes, due in read %d: %x, %v", cut+1, due, got, err)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d bytes, the GOAWAY after %d of them, %v; want it after %d", len(got), bytes.Index(got, goAway()), err, tt.want)
 			}
-			_ = c.Close()
-		}
+		})
 	}
 }
