@@ -51,6 +51,10 @@ type memory struct {
 	all map[client.ObjectKey]*observed // by Service
 }
 
+func newMemory(sync time.Duration) *memory {
+	return &memory{sync: sync, all: map[client.ObjectKey]*observed{}}
+}
+
 // of returns what is known of a Service's Secret, from when it was first asked. The caller holds mu.
 func (m *memory) of(s *xinhariv1alpha1.Service) *observed {
 	key := client.ObjectKeyFromObject(s)

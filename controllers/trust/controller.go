@@ -101,6 +101,7 @@ type Controller struct {
 	pages     [shards]*corev1.ConfigMap // records, as they were read or written last
 	flushed   time.Time
 	published time.Time
+	owes      bool      // what conditions say in words changed and is yet to be written
 	looked    time.Time // when pods were asked after
 	visited   string    // key of the holder whose pod is asked after next
 }
@@ -186,6 +187,9 @@ func (c *Controller) rest(ctx context.Context, out Outcome) (reconcile.Result, e
 	after := lookAgain
 	if out.After > 0 {
 		after = min(after, max(out.After, gather))
+	}
+	if c.owes {
+		after = min(after, c.pace)
 	}
 	if len(out.Waiting) > 0 {
 		after = min(after, max(time.Until(c.looked.Add(5*c.pace)), gather))
