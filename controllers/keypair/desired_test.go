@@ -233,6 +233,15 @@ func TestKept(t *testing.T) {
 	if _, known, _ := m.kept(w.service, began()); known {
 		t.Fatal("a Secret is known that nobody looked at")
 	}
+	m.hide(w.service, began().Add(-time.Hour))
+	m.hide(w.service, began())
+	if k, known, holds := m.kept(w.service, began()); !known || !holds || k.Bundle != "" || len(k.Chains[0]) > 0 || !k.Until.Equal(began().Add(71*time.Hour)) {
+		t.Errorf("of a Secret that cannot be read: known %v, holds %v: %+v", known, holds, k)
+	}
+	m.missing(w.service)
+	if _, known, holds := m.kept(w.service, began()); !known || holds {
+		t.Errorf("of a Secret that is not there: known %v, holds %v", known, holds)
+	}
 	for _, step := range []struct {
 		name   string
 		after  time.Duration
@@ -257,6 +266,7 @@ func TestKept(t *testing.T) {
 		now := began().Add(step.after)
 		if step.look == nil {
 			m.missing(w.service)
+			m.hide(w.service, now) // what is known stays
 		} else {
 			m.look(w.service, step.look, now)
 		}

@@ -74,7 +74,7 @@ type Options struct {
 	// much, between two looks at the pods of those who are. Zero is 2 s.
 	Pace time.Duration
 	// Kept returns the key pairs that stand in objects, whose readers are waited for as well. It is called often, and the
-	// answer must not leave any out: an error is tried again. Nil is none.
+	// answer must not leave any out: nothing is done while it is an error. Nil is none.
 	Kept func(context.Context) ([]Kept, error)
 	// Now is the time. Nil is that of the machine.
 	Now func() time.Time

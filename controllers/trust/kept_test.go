@@ -64,12 +64,19 @@ func TestKeptIsAHolder(t *testing.T) {
 		{"two of two roots, the other first", [][]*x509.Certificate{ofB, ofA}, nil, 2 * time.Hour},
 		{"one and what is not known", [][]*x509.Certificate{ofA, nil}, nil, time.Hour},
 		{"one, what is not known and one", [][]*x509.Certificate{ofA, nil, ofA}, nil, time.Hour},
+		{"nothing is known", [][]*x509.Certificate{nil}, nil, 72 * time.Hour},
 		{"what is under no root", [][]*x509.Certificate{foreign}, nil, time.Hour},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k := Kept{Namespace: "shop", Object: "secret/a", Bundle: "0123456789abcdef0123", Chains: test.chains}
+			if len(test.chains) == 1 && test.chains[0] == nil {
+				k.Until = began.Add(test.ends)
+			}
 			got := k.holder([]*x509.Certificate{rootA, rootB})
 			want := &Holder{Namespace: "shop", Pod: "secret/a", Bundle: "0123456789abcdef", Roots: test.want, Issued: began, Ends: began.Add(test.ends)}
+			if test.chains[0] == nil {
+				want.Issued = time.Time{}
+			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
