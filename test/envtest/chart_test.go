@@ -150,10 +150,10 @@ func TestChartGrantsSecretsWhereTold(t *testing.T) {
 	}{
 		{"nowhere", nil, nil},
 		{"in two namespaces", []string{"--set", "secretNamespaces={shop,finance}"}, []string{
-			"RoleBinding finance/xinhari-operator-secrets of Role xinhari-operator-secrets to xinhari-system/xinhari-operator",
-			"RoleBinding shop/xinhari-operator-secrets of Role xinhari-operator-secrets to xinhari-system/xinhari-operator",
 			"Role finance/xinhari-operator-secrets: [get list create update delete] [secrets] []",
 			"Role shop/xinhari-operator-secrets: [get list create update delete] [secrets] []",
+			"RoleBinding finance/xinhari-operator-secrets of Role xinhari-operator-secrets to xinhari-system/xinhari-operator",
+			"RoleBinding shop/xinhari-operator-secrets of Role xinhari-operator-secrets to xinhari-system/xinhari-operator",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
