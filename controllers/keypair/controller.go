@@ -79,7 +79,6 @@ type Controller struct {
 	own         cache.Cache
 	issuers     *issuer.Store
 	poll        time.Duration
-	sync        time.Duration
 	now         func() time.Time
 	memory      *memory
 	meter       *meter
@@ -96,11 +95,10 @@ func New(c client.Client, live client.Reader, recorder events.EventRecorder, nam
 	for _, n := range o.Namespaces {
 		granted[n] = true
 	}
-	m := &memory{sync: cmp.Or(o.Sync, 2*time.Minute), all: map[client.ObjectKey]*observed{}}
 	return &Controller{
 		client: c, live: live, recorder: recorder, namespace: namespace, trustDomain: trustDomain, namespaces: granted, own: o.Own,
-		issuers: issuer.NewStore(o.Own, c, live, namespace, o.Wanted), poll: cmp.Or(o.Poll, time.Minute), sync: m.sync, now: o.Now,
-		memory: m, meter: newMeter(), changes: make(chan event.GenericEvent),
+		issuers: issuer.NewStore(o.Own, c, live, namespace, o.Wanted), poll: cmp.Or(o.Poll, time.Minute), now: o.Now,
+		memory: newMemory(cmp.Or(o.Sync, 2*time.Minute)), meter: newMeter(), changes: make(chan event.GenericEvent),
 	}
 }
 

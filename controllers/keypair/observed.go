@@ -12,9 +12,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/internal/conditions"
+	"github.com/xinhari/xinhari/controllers/signer/leaf"
 	"github.com/xinhari/xinhari/controllers/trust"
 	"github.com/xinhari/xinhari/pkg/identity"
 )
@@ -32,6 +34,7 @@ type observed struct {
 	since  time.Time
 	chain  []*x509.Certificate
 	older  []older
+	hidden time.Time // since when it could not be read, of one that never was; zero is not
 }
 
 // older is a certificate that stood in a Secret before, and that those who read it may still have.
@@ -49,6 +52,10 @@ type memory struct {
 
 	mu  sync.Mutex
 	all map[client.ObjectKey]*observed // by Service
+}
+
+func newMemory(sync time.Duration) *memory {
+	return &memory{sync: sync, all: map[client.ObjectKey]*observed{}}
 }
 
 // of returns what is known of a Service's Secret, from when it was first asked. The caller holds mu.
@@ -70,6 +77,7 @@ func (m *memory) look(s *xinhariv1alpha1.Service, secret *corev1.Secret, now tim
 	if o.secret != secret.Name {
 		o.secret, o.bundle, o.chain, o.older = secret.Name, "", nil, nil
 	}
+	o.hidden = time.Time{}
 	p := parse(secret.Data)
 	bundle := ""
 	if len(p.roots) > 0 {
@@ -93,10 +101,14 @@ func (m *memory) kept(s *xinhariv1alpha1.Service, now time.Time) (k trust.Kept, 
 	if o == nil || o.uid != s.UID || o.secret != s.Spec.Identity.SecretName {
 		return trust.Kept{}, false, false
 	}
-	if len(o.chain) == 0 {
+	k = trust.Kept{Namespace: s.Namespace, Object: "secret/" + o.secret, Chains: [][]*x509.Certificate{o.chain}}
+	switch {
+	case !o.hidden.IsZero():
+		k.Until = o.hidden.Add(leaf.MaxLife)
+		return k, true, true
+	case len(o.chain) == 0:
 		return trust.Kept{}, true, false
 	}
-	k = trust.Kept{Namespace: s.Namespace, Object: "secret/" + o.secret, Chains: [][]*x509.Certificate{o.chain}}
 	if !now.Before(o.since.Add(m.sync)) {
 		k.Bundle = o.bundle
 	}
@@ -166,8 +178,19 @@ func (m *memory) ends(visit func(service client.ObjectKey, ends time.Time)) {
 func (m *memory) missing(s *xinhariv1alpha1.Service) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if o := m.of(s); o.secret != secretName(s) {
+	o := m.of(s)
+	if o.secret != secretName(s) {
 		o.secret, o.bundle, o.chain, o.older = secretName(s), "", nil, nil
+	}
+	o.hidden = time.Time{}
+}
+
+// hide notes that the Secret could not be read. What was known of it stays.
+func (m *memory) hide(s *xinhariv1alpha1.Service, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := m.of(s); o.secret != secretName(s) {
+		o.secret, o.bundle, o.chain, o.older, o.hidden = secretName(s), "", nil, nil, now
 	}
 }
 
@@ -179,7 +202,8 @@ func (m *memory) clear(s *xinhariv1alpha1.Service) {
 	o.secret, o.bundle, o.chain, o.older = "", "", nil, nil
 }
 
-// Kept returns what a rotation of roots has to know of the Secrets. What was not looked at since the start it reads.
+// Kept returns what a rotation of roots has to know of the Secrets. What was not looked at since the start it reads; one that
+// cannot be read holds up a rotation, and nothing else.
 func (c *Controller) Kept(ctx context.Context) ([]trust.Kept, error) {
 	if len(c.namespaces) == 0 {
 		return nil, nil
@@ -198,7 +222,7 @@ func (c *Controller) Kept(ctx context.Context) ([]trust.Kept, error) {
 			k, known, holds := c.memory.kept(s, c.now())
 			if !known {
 				if _, err := c.read(ctx, s); err != nil {
-					return nil, err
+					log.FromContext(ctx).Info("what its readers trust is not known", "service", client.ObjectKeyFromObject(s), "problem", err.Error())
 				}
 				k, _, holds = c.memory.kept(s, c.now())
 			}
@@ -219,6 +243,7 @@ func (c *Controller) read(ctx context.Context, s *xinhariv1alpha1.Service) (*cor
 		return nil, nil
 	}
 	if err != nil {
+		c.memory.hide(s, c.now())
 		return nil, fmt.Errorf("secret %s: %w", secretName(s), err)
 	}
 	if ours(secret, s) {

@@ -74,7 +74,7 @@ type Options struct {
 	// much, between two looks at the pods of those who are. Zero is 2 s.
 	Pace time.Duration
 	// Kept returns the key pairs that stand in objects, whose readers are waited for as well. It is called often, and the
-	// answer must not leave any out: an error is tried again. Nil is none.
+	// answer must not leave any out: nothing is done while it is an error. Nil is none.
 	Kept func(context.Context) ([]Kept, error)
 	// Now is the time. Nil is that of the machine.
 	Now func() time.Time
@@ -101,6 +101,7 @@ type Controller struct {
 	pages     [shards]*corev1.ConfigMap // records, as they were read or written last
 	flushed   time.Time
 	published time.Time
+	owes      bool      // what conditions say in words changed and is yet to be written
 	looked    time.Time // when pods were asked after
 	visited   string    // key of the holder whose pod is asked after next
 }
@@ -186,6 +187,9 @@ func (c *Controller) rest(ctx context.Context, out Outcome) (reconcile.Result, e
 	after := lookAgain
 	if out.After > 0 {
 		after = min(after, max(out.After, gather))
+	}
+	if c.owes {
+		after = min(after, c.pace)
 	}
 	if len(out.Waiting) > 0 {
 		after = min(after, max(time.Until(c.looked.Add(5*c.pace)), gather))

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"crypto/x509"
+	"time"
 
 	"github.com/xinhari/xinhari/controllers/signer/leaf"
 )
@@ -12,6 +13,7 @@ type Kept struct {
 	Object    string                // kind and name of the object, for people
 	Bundle    string                // hash of the bundle that all who read it have by now; empty is none for sure
 	Chains    [][]*x509.Certificate // every certificate that one of them may use; of an empty one nothing is known
+	Until     time.Time             // when one of which nothing is known has ended for sure
 }
 
 // holder returns what a rotation waits for: that all who read the object trust the bundle, and that each certificate which
@@ -21,6 +23,9 @@ func (k Kept) holder(roots []*x509.Certificate) *Holder {
 	for i, chain := range k.Chains {
 		if len(chain) == 0 {
 			h.Roots = nil
+			if ends := k.Until.UTC(); ends.After(h.Ends) {
+				h.Ends = ends
+			}
 			continue
 		}
 		if ends := chain[0].NotAfter.UTC(); ends.After(h.Ends) {

@@ -170,12 +170,14 @@ func (c *Controller) publish(ctx context.Context, w *world, out Outcome) (bool, 
 	if id := out.State.Signing.ID; id != "" {
 		data[xinhariv1alpha1.KeyIssuer] = id
 	}
+	c.owes = false
 	if !out.Acted && w.object.ResourceVersion != "" && w.object.Labels[xinhariv1alpha1.LabelManagedBy] == xinhariv1alpha1.ManagedBy {
 		if maps.Equal(data, w.object.Data) {
 			return false, nil
 		}
 		same := func(key string) bool { return data[key] == w.object.Data[key] }
 		if same(xinhariv1alpha1.KeyTrustBundle) && same(xinhariv1alpha1.KeyIssuer) && sameButMessages(w.state, out.State) && time.Since(c.published) < c.pace {
+			c.owes = true
 			return false, nil
 		}
 	}

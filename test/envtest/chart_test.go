@@ -2,6 +2,7 @@ package envtest
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -129,12 +130,74 @@ func deployment(t *testing.T, args ...string) *appsv1.Deployment {
 }
 
 func TestChartTellsTheOperatorItsValues(t *testing.T) {
-	d := deployment(t, "--set", "trustDomain=example.org,nats.url=nats://nats:4222,etcd.endpoints={https://a:2379,https://b:2379},logLevel=debug")
+	d := deployment(t, "--set", "trustDomain=example.org,nats.url=nats://nats:4222,etcd.endpoints={https://a:2379,https://b:2379},secretNamespaces={shop,finance},logLevel=debug")
 	want := []string{
 		"-trust-domain=example.org", "-log-level=debug", "-nats-url=nats://nats:4222", "-etcd-endpoints=https://a:2379,https://b:2379",
+		"-secret-namespaces=shop,finance",
 	}
 	if diff := cmp.Diff(want, d.Spec.Template.Spec.Containers[0].Args); diff != "" {
 		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
+}
+
+// TestChartGrantsSecretsWhereTold holds that the operator gets rights to Secrets in the namespaces that the installer lists, to
+// do no more than it does there, and in its own namespace to those of its issuers.
+func TestChartGrantsSecretsWhereTold(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"nowhere", nil, nil},
+		{"in two namespaces", []string{"--set", "secretNamespaces={shop,finance}"}, []string{
+			"Role finance/xinhari-operator-secrets: [get list create update delete] [secrets] []",
+			"Role shop/xinhari-operator-secrets: [get list create update delete] [secrets] []",
+			"RoleBinding finance/xinhari-operator-secrets of Role xinhari-operator-secrets to xinhari-system/xinhari-operator",
+			"RoleBinding shop/xinhari-operator-secrets of Role xinhari-operator-secrets to xinhari-system/xinhari-operator",
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			objects, err := render(t, test.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, o := range objects {
+				where := o.GetKind() + " " + o.GetNamespace() + "/" + o.GetName()
+				switch o.GetKind() {
+				case "RoleBinding":
+					var b rbacv1.RoleBinding
+					if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &b); err != nil {
+						t.Fatal(err)
+					}
+					if o.GetNamespace() != operatorNamespace {
+						for _, s := range b.Subjects {
+							got = append(got, fmt.Sprintf("%s of %s %s to %s/%s", where, b.RoleRef.Kind, b.RoleRef.Name, s.Namespace, s.Name))
+						}
+					}
+				case "Role", "ClusterRole":
+					var r rbacv1.ClusterRole
+					if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &r); err != nil {
+						t.Fatal(err)
+					}
+					for _, rule := range r.Rules {
+						if o.GetNamespace() != operatorNamespace && (slices.Contains(rule.Resources, "secrets") || slices.Contains(rule.Resources, "*")) {
+							got = append(got, fmt.Sprintf("%s: %v %v %v", where, rule.Verbs, rule.Resources, rule.ResourceNames))
+						}
+					}
+				}
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("rights to Secrets (-want +got):\n%s", diff)
+			}
+		})
+	}
+	d := deployment(t)
+	for _, arg := range d.Spec.Template.Spec.Containers[0].Args {
+		if strings.HasPrefix(arg, "-secret-namespaces") {
+			t.Errorf("without namespaces the operator is told %s", arg)
+		}
 	}
 }
 

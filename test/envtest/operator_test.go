@@ -171,7 +171,7 @@ func startWith(t *testing.T, change func(*ctrl.Options, *controllers.Deps)) (m c
 	options.Controller.SkipNameValidation = new(true)
 	deps := controllers.Deps{
 		Defaults: defaults(), Namespace: operatorNamespace, Signer: signer.Options{Keep: keepRequests},
-		Trust: trust.Options{Settle: settle, Pace: 100 * time.Millisecond, Now: trustNow},
+		Trust:   trust.Options{Settle: settle, Pace: 100 * time.Millisecond, Now: trustNow},
 		KeyPair: keypair.Options{Namespaces: []string{secretNamespace}, Poll: 300 * time.Millisecond, Now: trustNow},
 	}
 	change(&options, &deps)

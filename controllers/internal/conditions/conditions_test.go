@@ -44,3 +44,21 @@ func TestSet(t *testing.T) {
 		t.Errorf("the same outcome changed something, if only a time (-was +is):\n%s", diff)
 	}
 }
+
+// TestOfSaysWhatWasSet holds that an outcome is read back from the conditions that say it.
+func TestOfSaysWhatWasSet(t *testing.T) {
+	if o, said := Of(nil); said {
+		t.Errorf("no conditions say %+v", o)
+	}
+	var all []metav1.Condition
+	for _, want := range []Outcome{
+		{State: Ready, Reason: "Ready", Message: "all is well"},
+		{State: Stalled, Reason: "NotOwned", Message: "delete it"},
+		{State: Reconciling, Reason: "Progressing", Message: "waiting"},
+	} {
+		all = Set(all, 1, want)
+		if got, said := Of(all); !said || got != want {
+			t.Errorf("conditions say %+v, want %+v", got, want)
+		}
+	}
+}
