@@ -134,6 +134,20 @@ func TestEvaluateSigns(t *testing.T) {
 		}, life: 24 * time.Hour, dnsNames: names[1:]},
 		{name: "no node in the token", change: func(in *Input) { delete(in.Request.Spec.Extra, extraNodeName) }, life: 24 * time.Hour},
 		{name: "its own key again", change: func(in *Input) { in.Others = []certificatesv1.CertificateSigningRequest{another(in, "r0", "u1")} }, life: 24 * time.Hour},
+		{name: "its key was copied before, in a request that was denied", change: func(in *Input) {
+			denied := another(in, "r0", "u2")
+			denied.CreationTimestamp = metav1.NewTime(now.Add(-time.Second))
+			denied.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateDenied, Status: corev1.ConditionTrue}}
+			in.Others = []certificatesv1.CertificateSigningRequest{denied}
+		}, life: 24 * time.Hour},
+		{name: "its public key was asked with before, by one who has not the private one", change: func(in *Input) {
+			claimed := another(in, "r0", "u2")
+			claimed.CreationTimestamp = metav1.NewTime(now.Add(-time.Second))
+			block, _ := pem.Decode(claimed.Spec.Request)
+			block.Bytes[len(block.Bytes)-1] ^= 1
+			claimed.Spec.Request = pem.EncodeToMemory(block)
+			in.Others = []certificatesv1.CertificateSigningRequest{claimed}
+		}, life: 24 * time.Hour},
 		{name: "its key was copied later", change: func(in *Input) {
 			copied := another(in, "r2", "u2")
 			copied.CreationTimestamp = metav1.NewTime(now.Add(time.Second))
