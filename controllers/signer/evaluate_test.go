@@ -480,6 +480,7 @@ func TestEvaluateWaits(t *testing.T) {
 		{"a Service of another account", func(in *Input) { in.Services = in.Services[2:3] }, []string{"account inventory"}},
 		{"a Service that is being deleted", func(in *Input) { in.Services = in.Services[3:] }, []string{"account inventory"}},
 		{"labels that are not the pod's", func(in *Input) { in.Pod.Labels = nil }, []string{"selector"}},
+		{"a label of another value", func(in *Input) { in.Pod.Labels["app"] = "orders" }, []string{"selector"}},
 		{"a Service of instances outside the cluster", func(in *Input) {
 			in.Services = in.Services[:1]
 			in.Services[0].Spec.Selector = nil
