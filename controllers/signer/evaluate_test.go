@@ -134,6 +134,27 @@ func TestEvaluateSigns(t *testing.T) {
 		}, life: 24 * time.Hour, dnsNames: names[1:]},
 		{name: "no node in the token", change: func(in *Input) { delete(in.Request.Spec.Extra, extraNodeName) }, life: 24 * time.Hour},
 		{name: "its own key again", change: func(in *Input) { in.Others = []certificatesv1.CertificateSigningRequest{another(in, "r0", "u1")} }, life: 24 * time.Hour},
+		{name: "its key was copied before, in a request that was denied", change: func(in *Input) {
+			denied := another(in, "r0", "u2")
+			denied.CreationTimestamp = metav1.NewTime(now.Add(-time.Second))
+			denied.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.CertificateDenied, Status: corev1.ConditionTrue}}
+			in.Others = []certificatesv1.CertificateSigningRequest{denied}
+		}, life: 24 * time.Hour},
+		{name: "its public key was asked with before, by one who has not the private one", change: func(in *Input) {
+			claimed := another(in, "r0", "u2")
+			claimed.CreationTimestamp = metav1.NewTime(now.Add(-time.Second))
+			block, _ := pem.Decode(claimed.Spec.Request)
+			block.Bytes[len(block.Bytes)-1] ^= 1
+			claimed.Spec.Request = pem.EncodeToMemory(block)
+			in.Others = []certificatesv1.CertificateSigningRequest{claimed}
+		}, life: 24 * time.Hour},
+		{name: "another pod has all requests it may have", change: func(in *Input) {
+			for i := range DefaultLimits().PerPod {
+				other := another(in, string(rune('A'+i)), "u2")
+				other.Spec.Request = nil
+				in.Others = append(in.Others, other)
+			}
+		}, life: 24 * time.Hour},
 		{name: "its key was copied later", change: func(in *Input) {
 			copied := another(in, "r2", "u2")
 			copied.CreationTimestamp = metav1.NewTime(now.Add(time.Second))
@@ -162,7 +183,9 @@ func TestEvaluateSigns(t *testing.T) {
 				KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 				BasicConstraintsValid: true, PublicKey: request.PublicKey,
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			// Without methods: by its own Equal a certificate is its Raw, of which templates have none.
+			type fields x509.Certificate
+			if diff := cmp.Diff(fields(*want), fields(*got)); diff != "" {
 				t.Errorf("template (-want +got):\n%s", diff)
 			}
 		})
@@ -457,6 +480,7 @@ func TestEvaluateWaits(t *testing.T) {
 		{"a Service of another account", func(in *Input) { in.Services = in.Services[2:3] }, []string{"account inventory"}},
 		{"a Service that is being deleted", func(in *Input) { in.Services = in.Services[3:] }, []string{"account inventory"}},
 		{"labels that are not the pod's", func(in *Input) { in.Pod.Labels = nil }, []string{"selector"}},
+		{"a label of another value", func(in *Input) { in.Pod.Labels["app"] = "orders" }, []string{"selector"}},
 		{"a Service of instances outside the cluster", func(in *Input) {
 			in.Services = in.Services[:1]
 			in.Services[0].Spec.Selector = nil

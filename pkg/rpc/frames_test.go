@@ -66,7 +66,7 @@ func FuzzReplacedConn(f *testing.F) {
 		pieces, dueAt := uint8(0), -1
 		raw := &chunks{data: bytes.Clone(sent), sizes: sizes, then: func() {}}
 		c = newReplacedConn(raw, time.Now().Add(time.Hour), time.Now)
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		raw.then = func() {
 			if pieces == due {
 				dueAt = len(sent) - len(raw.data)
@@ -134,7 +134,7 @@ func TestTheGoAwayComes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			raw := &chunks{data: bytes.Clone(tt.sent), sizes: tt.sizes}
 			c := newReplacedConn(raw, time.Now().Add(time.Hour), time.Now)
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			c.due.Store(tt.due < 0)
 			reads := 0
 			raw.then = func() {

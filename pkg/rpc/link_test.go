@@ -38,9 +38,9 @@ func TestALinkEndsByTheWallClock(t *testing.T) {
 				var slept atomic.Int64
 				now := func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
 				here, there := net.Pipe()
-				defer there.Close()
+				defer func() { _ = there.Close() }()
 				l := &link{Conn: here}
-				defer l.Close()
+				defer func() { _ = l.Close() }()
 				began := time.Now()
 				l.established(identity.TLSInfo{Peer: tt.peer(began)}, now)
 				closed := make(chan time.Duration, 1)

@@ -242,7 +242,7 @@ func TestOtherMachinesNeedACertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			if _, err := io.WriteString(conn, tt.first); err != nil {
 				t.Fatal(err)
 			}
@@ -257,7 +257,7 @@ func TestOtherMachinesNeedACertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			said(t, conn, "")
 		})
 	}
@@ -407,7 +407,7 @@ func TestTheBodyOfAnUnknownCallerIsNotRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +449,7 @@ func TestHalfOpenHandshakesGiveWay(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer conn.Close()
+				defer func() { _ = conn.Close() }()
 				if _, err := io.WriteString(conn, tt.first[i%len(tt.first)]); err != nil {
 					t.Fatal(err)
 				}
@@ -473,7 +473,7 @@ func TestASlowHandshakeIsWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	time.Sleep(1500 * time.Millisecond) // the test's subject, and no synchronisation
 	if err := tls.Client(conn, clientConfig(t, caller, false)).HandshakeContext(t.Context()); err != nil {
 		t.Error(err)
