@@ -34,6 +34,7 @@ import (
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/controllers/internal/apply"
+	"github.com/xinhari/xinhari/controllers/internal/collector"
 )
 
 const (
@@ -196,7 +197,7 @@ func (c *Controller) Register(_ context.Context, m ctrl.Manager) error {
 		return err
 	}
 	var err error
-	if c.meter, err = c.meter.register(metrics.Registry); err != nil {
+	if c.meter, err = collector.Register(metrics.Registry, c.meter); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	once := source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {

@@ -1,7 +1,6 @@
 package certmanager
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -25,18 +24,6 @@ func newMeter() *meter {
 		renewal: prometheus.NewDesc("xinhari_certmanager_renewal_seconds",
 			"Seconds until cert-manager renews the intermediate; negative once it should have.", nil, nil),
 	}
-}
-
-// register makes the metrics visible, and returns the ones that are: those of an earlier controller of this process, if any.
-func (m *meter) register(to prometheus.Registerer) (*meter, error) {
-	err := to.Register(m)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if earlier, ok := already.ExistingCollector.(*meter); ok {
-			return earlier, nil
-		}
-	}
-	return m, err
 }
 
 func (m *meter) set(is outcome) {

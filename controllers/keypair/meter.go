@@ -1,7 +1,6 @@
 package keypair
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -28,18 +27,6 @@ func newMeter() *meter {
 			Help: "Times that a Service's Secret could not be made, renewed or removed; each try counts.",
 		}, []string{"namespace", "service"}),
 	}
-}
-
-// register makes the metrics visible, and returns the ones that are: those of an earlier controller of this process, if any.
-func (m *meter) register(to prometheus.Registerer) (*meter, error) {
-	err := to.Register(m)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if earlier, ok := already.ExistingCollector.(*meter); ok {
-			return earlier, nil
-		}
-	}
-	return m, err
 }
 
 // reads has the metrics speak of what is known of the Secrets.

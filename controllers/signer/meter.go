@@ -1,7 +1,6 @@
 package signer
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -38,18 +37,6 @@ func newMeter() *meter {
 	}
 	m.requests.WithLabelValues("signed", "")
 	return m
-}
-
-// register makes the metrics visible, and returns the ones that are: those of an earlier controller of this process, if any.
-func (m *meter) register(to prometheus.Registerer) (*meter, error) {
-	err := to.Register(m)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if earlier, ok := already.ExistingCollector.(*meter); ok {
-			return earlier, nil
-		}
-	}
-	return m, err
 }
 
 func (m *meter) signed(took time.Duration) {

@@ -8,16 +8,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/xinhari/xinhari/controllers/internal/collector"
 	"github.com/xinhari/xinhari/controllers/signer/issuer"
 )
 
 func TestMeter(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	m, err := newMeter().register(registry)
+	m, err := collector.Register(registry, newMeter())
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := newMeter().register(registry)
+	again, err := collector.Register(registry, newMeter())
 	if err != nil || again != m {
 		t.Errorf("a second controller does not share the metrics of the first: %v", err)
 	}

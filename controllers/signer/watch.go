@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/controllers/internal/collector"
 )
 
 // workers is how many requests are in work at a time. Each is three round trips to the API server and half a millisecond of arithmetic.
@@ -46,7 +47,7 @@ func (c *Controller) Register(ctx context.Context, m ctrl.Manager) error {
 		}
 	}
 	var err error
-	if c.meter, err = c.meter.register(metrics.Registry); err != nil {
+	if c.meter, err = collector.Register(metrics.Registry, c.meter); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	if err := m.Add(&gauge{c}); err != nil {

@@ -41,6 +41,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/controllers/internal/collector"
 	"github.com/xinhari/xinhari/controllers/signer/issuer"
 )
 
@@ -241,7 +242,7 @@ func (c *Controller) tell(before, after State) {
 // Register adds the controller to a manager.
 func (c *Controller) Register(_ context.Context, m ctrl.Manager) error {
 	var err error
-	if c.meter, err = c.meter.register(metrics.Registry); err != nil {
+	if c.meter, err = collector.Register(metrics.Registry, c.meter); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	one := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: c.namespace, Name: xinhariv1alpha1.TrustConfigMap}}

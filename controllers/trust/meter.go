@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"errors"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,18 +23,6 @@ func newMeter() *meter {
 		waiting: prometheus.NewDesc("xinhari_trust_waiting",
 			"Workloads that the rotation of roots waits for. Absent where the operator does not lead.", nil, nil),
 	}
-}
-
-// register makes the metrics visible, and returns the ones that are: those of an earlier controller of this process, if any.
-func (m *meter) register(to prometheus.Registerer) (*meter, error) {
-	err := to.Register(m)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if earlier, ok := already.ExistingCollector.(*meter); ok {
-			return earlier, nil
-		}
-	}
-	return m, err
 }
 
 // rotation notes how far it is.
