@@ -417,6 +417,7 @@ func TestEvaluateFindsNothing(t *testing.T) {
 	for _, test := range []refusal{
 		{"no request", Unreadable, func(_ *testing.T, in *Input) { in.Request = nil }},
 		{"a person", NotAServiceAccount, func(_ *testing.T, in *Input) { in.Request.Spec.Username = "kubernetes-admin" }},
+		{"a person named like an account", NotAServiceAccount, func(_ *testing.T, in *Input) { in.Request.Spec.Username = "shop:inventory" }},
 		{"a node", NotAServiceAccount, func(_ *testing.T, in *Input) { in.Request.Spec.Username = "system:node:n1" }},
 		{"an account without a name", NotAServiceAccount, func(_ *testing.T, in *Input) { in.Request.Spec.Username = "system:serviceaccount:shop:" }},
 		{"an account with a path", NotAServiceAccount, func(_ *testing.T, in *Input) { in.Request.Spec.Username = "system:serviceaccount:shop:a/sa/b" }},
