@@ -110,8 +110,9 @@ test-e2e: demo ## The demo, and that no call fails while identity changes: opera
 	$(BIN)/devcluster run --images $(BIN) -- $(GO) test -count=1 -timeout 40m -v ./test/e2e
 
 .PHONY: bench
-bench: build devcluster helm ## Benchmarks against bare grpc-go, in the same run; then from a change of pods to the caller; then the devcluster itself
+bench: assets build devcluster helm ## Benchmarks against bare grpc-go, in the same run; then certificates a second; from a change of pods to the caller; the devcluster
 	$(GO) run ./test/bench
+	$(GO) test -run '^$$' -bench Kubesource -benchtime 300x ./test/envtest
 	$(BIN)/devcluster run --images $(BIN) -- $(BIN)/endpoints
 	cd hack/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster $(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m .
 
@@ -120,6 +121,7 @@ lint: $(LINT_STAMP) ## golangci-lint with kube-api-linter
 	$(BIN)/golangci-lint run ./...
 	cd hack/devcluster && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
 	cd test/certmanager && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+	cd hack/proto && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Write all generated files
