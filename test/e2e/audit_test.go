@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/xinhari/xinhari/internal/shopcluster"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 // event is what a line of the API server's audit log says.

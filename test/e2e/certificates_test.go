@@ -15,9 +15,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/examples/shop"
-	"github.com/xinhari/xinhari/internal/shopcluster"
 	"github.com/xinhari/xinhari/pkg/rpc"
 	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 // briefLife is how long brief certificates last; they are renewed every 20 s,

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xinhari/xinhari/internal/shopcluster"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 // connections are those that orders of a shop has to inventory, as the kernel

@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/xinhari/xinhari/internal/shopcluster"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 // figure is what became of the calls of both shops in a scenario.

@@ -16,8 +16,8 @@ import (
 	"os"
 	"testing"
 
-	"github.com/xinhari/xinhari/internal/shopcluster"
 	"github.com/xinhari/xinhari/test/devcluster"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 const (

@@ -19,10 +19,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xinhari/xinhari/internal/pemfile"
-	"github.com/xinhari/xinhari/internal/shopcluster"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
 	"github.com/xinhari/xinhari/test/devcluster"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 // restart holds that operators come and go unnoticed: the only one, then both

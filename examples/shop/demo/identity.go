@@ -19,8 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/examples/shop"
-	"github.com/xinhari/xinhari/internal/shopcluster"
 	"github.com/xinhari/xinhari/pkg/rpc"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 // whoAmI wants inventory to have seen the identity of orders, and no other.

@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/xinhari/xinhari/internal/shopcluster"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 func main() {

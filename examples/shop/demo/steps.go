@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/xinhari/xinhari/examples/shop"
-	"github.com/xinhari/xinhari/internal/shopcluster"
+	"github.com/xinhari/xinhari/test/shopcluster"
 )
 
 const (
