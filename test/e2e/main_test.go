@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/xinhari/xinhari/test/devcluster"
 	"github.com/xinhari/xinhari/test/shopcluster"
@@ -25,6 +26,10 @@ const (
 	manifests = "../../examples/shop/deploy"
 
 	rate = 500 // calls a second in each shop
+
+	// patience is how long a call may take: a machine that stands still for a
+	// second is not what is tested, and a connection that is lost is an error at once.
+	patience = 5 * time.Second
 )
 
 // TestMain fails outside of a devcluster: tests that show nothing are not to
@@ -51,8 +56,8 @@ func open(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s := &stage{
-		steady: &shopcluster.Shop{Namespace: "shop", Rate: rate},
-		brief:  &shopcluster.Shop{Namespace: "kiosk", Rate: rate},
+		steady: &shopcluster.Shop{Namespace: "shop", Rate: rate, Timeout: patience},
+		brief:  &shopcluster.Shop{Namespace: "kiosk", Rate: rate, Timeout: patience},
 	}
 	for _, shop := range s.shops() {
 		t.Cleanup(shop.Close)

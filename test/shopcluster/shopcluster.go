@@ -9,6 +9,7 @@ package shopcluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ const OperatorNamespace = "xinhari-system"
 // at a time, but for Report, Status and Kubectl.
 type Shop struct {
 	Namespace string
-	Rate      int // calls a second that orders makes
+	Rate      int           // calls a second that orders makes
+	Timeout   time.Duration // of a call; 0 is 1 s
 
 	orders  Pod
 	own     *identity.Source // of who looks after the shop
@@ -94,7 +96,7 @@ func (s *Shop) Open(ctx context.Context, manifests string) error {
 	steps := [][]string{
 		{"create", "namespace", s.Namespace},
 		{"apply", "-f", manifests},
-		{"set", "env", "deployment/orders", "SHOP_RATE=" + strconv.Itoa(s.Rate)},
+		{"set", "env", "deployment/orders", "SHOP_RATE=" + strconv.Itoa(s.Rate), "SHOP_TIMEOUT=" + cmp.Or(s.Timeout, time.Second).String()},
 		{"rollout", "status", "deployment/inventory", "--timeout=90s"},
 		{"rollout", "status", "deployment/orders", "--timeout=90s"},
 		{"wait", "services.xinhari.com", "--all", "--for=condition=Ready", "--timeout=60s"},

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	callTimeout = time.Second
+	defaultTimeout = time.Second // of a call
 
 	// maxFailures bounds a report.
 	maxFailures = 1000
@@ -23,13 +23,14 @@ const (
 // open loop), and counts.
 type load struct {
 	inventory grpc.ClientConnInterface
+	timeout   time.Duration
 
 	mu     sync.Mutex
 	report shop.Report
 }
 
-func newLoad(inventory grpc.ClientConnInterface) *load {
-	return &load{inventory: inventory, report: newReport()}
+func newLoad(inventory grpc.ClientConnInterface, timeout time.Duration) *load {
+	return &load{inventory: inventory, timeout: timeout, report: newReport()}
 }
 
 func newReport() shop.Report {
@@ -60,7 +61,7 @@ func (l *load) run(ctx context.Context, rate int) {
 
 func (l *load) call(ctx context.Context) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	var to peer.Peer
 	reserved, err := rpc.Call[shop.Reserved](ctx, l.inventory, shop.ReserveMethod, &shop.Reservation{Article: "teapot", Quantity: 1}, grpc.Peer(&to))

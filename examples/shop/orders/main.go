@@ -1,6 +1,6 @@
 // Command orders is the shop's service that takes orders, and calls inventory
 // for each. With SHOP_RATE set it also places that many orders a second by
-// itself, and reports what became of them.
+// itself, each within SHOP_TIMEOUT, and reports what became of them.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -33,12 +34,19 @@ func run() error {
 			return fmt.Errorf("SHOP_RATE=%q: want calls a second, 0 to 10000", s)
 		}
 	}
+	timeout := defaultTimeout
+	if s := os.Getenv("SHOP_TIMEOUT"); s != "" {
+		var err error
+		if timeout, err = time.ParseDuration(s); err != nil || timeout <= 0 {
+			return fmt.Errorf("SHOP_TIMEOUT=%q: want how long such a call may take, such as 1s", s)
+		}
+	}
 	svc, err := xinhari.New("orders", xinhari.Options{})
 	if err != nil {
 		return err
 	}
 	o := orders{inventory: svc.Conn("inventory")}
-	l := newLoad(o.inventory)
+	l := newLoad(o.inventory, timeout)
 	if err := errors.Join(
 		rpc.Handle(svc, shop.PlaceMethod, o.Place),
 		rpc.Handle(svc, shop.ReportMethod, l.Report),
