@@ -239,7 +239,7 @@ func TestAnotherIssuerMakesForOneRenewal(t *testing.T) {
 				if n := renewals(); n != 0 {
 					t.Errorf("%d renewals before every replica can know the issuer", n)
 				}
-				time.Sleep(d.timing.issuer + time.Second)
+				time.Sleep(4 * d.timing.issuer)
 				if n := renewals(); n != c.want {
 					t.Errorf("%d renewals, want %d", n, c.want)
 				}

@@ -168,7 +168,8 @@ func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
 }
 
 // watchIssuer renews when another issuer signs: a little later, so that every
-// replica of the operator has it, and not all pods of the cluster at once.
+// replica of the operator has it, and not all pods of the cluster at once. The
+// wait begins again when yet another one comes meanwhile.
 func (d *driver) watchIssuer(ctx context.Context, renew func()) {
 	for {
 		select {
@@ -176,8 +177,15 @@ func (d *driver) watchIssuer(ctx context.Context, renew func()) {
 		case <-ctx.Done():
 			return
 		}
-		if !sleep(ctx, d.timing.issuer+rand.N(d.timing.issuer)) {
-			return
+		for again := true; again; {
+			if !sleep(ctx, d.timing.issuer+rand.N(d.timing.issuer)) {
+				return
+			}
+			select {
+			case <-d.reissue:
+			default:
+				again = false
+			}
 		}
 		renew()
 	}
