@@ -106,7 +106,7 @@ test-certmanager: build devcluster helm ## The operator's CA from cert-manager, 
 	cd test/certmanager && $(GO) test -count=1 -timeout 15m .
 
 .PHONY: test-e2e
-test-e2e: demo ## The demo, and that no call fails while identity changes: operator and workloads on the devcluster
+test-e2e: build devcluster helm ## That no call fails while identity changes: operator and workloads on the devcluster
 	$(BIN)/devcluster run --images $(BIN) -- $(GO) test -count=1 -timeout 40m -v ./test/e2e
 
 .PHONY: bench
