@@ -12,10 +12,15 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/middleware"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
 type ServerOptions struct {
+	// Service is the name that middleware is told of the server's service; ""
+	// is none.
+	Service string
+
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
@@ -25,6 +30,18 @@ type ServerOptions struct {
 	// Compressor compresses answers, such as "gzip", for callers that take it;
 	// "" is none, but for callers that compress their requests so.
 	Compressor string
+
+	// Observers see every call of a method that there is, before it is
+	// admitted and anything of it is read: for metrics, traces and logs.
+	Observers []middleware.Middleware
+
+	// Authorize decides on calls whose caller is known, before anything of
+	// them is read; nil is to allow all. Its error is the caller's.
+	Authorize func(context.Context, *middleware.Operation) error
+
+	// Middleware sees the calls that are served, in the declared order, the
+	// first outermost; interceptors among GRPC come after it.
+	Middleware []middleware.Middleware
 
 	// GRPC are options for grpc-go, such as interceptors and limits. Options
 	// that choose codecs or credentials are this package's own and must not
@@ -68,8 +85,8 @@ const (
 // then Serve.
 type Server struct {
 	options   ServerOptions
-	codecs    codecs
 	admission admission
+	dispatch  dispatch
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -127,10 +144,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	admission := admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now}
 	s := &Server{
 		options:   o,
-		codecs:    table,
-		admission: admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now},
+		admission: admission,
+		dispatch:  newDispatch(table, admission, o),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
@@ -207,7 +225,7 @@ func (s *Server) seal() error {
 	s.sealed = true
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.codecs.wrapService(r.desc, s.admission.admit)
+		desc := s.dispatch.wrap(r.desc)
 		s.native.RegisterService(desc, r.impl)
 		s.foreign.RegisterService(desc, r.impl)
 	}
