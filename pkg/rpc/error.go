@@ -260,6 +260,9 @@ func fromWire(ctx context.Context, err error) error {
 // encode, its own drops the details. A text that is not UTF-8 suffices, such as
 // one that came from a caller, around an Error with a reason.
 func toWire(err error) error {
+	if err == nil {
+		return nil
+	}
 	st, ok := status.FromError(err)
 	if !ok {
 		return err // grpc-go makes a status without details of it
