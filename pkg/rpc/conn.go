@@ -243,7 +243,7 @@ func (c *Conn) newStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	if err != nil {
 		return nil, fromWire(ctx, err)
 	}
-	return ownErrors(stream), nil
+	return &clientStream{stream, ctx}, nil
 }
 
 // ownCodec replaces grpc.CallContentSubtype, which would look in grpc-go's
