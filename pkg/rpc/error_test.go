@@ -230,7 +230,9 @@ func TestACallsOwnContextIsFound(t *testing.T) {
 		code codes.Code
 		is   error
 	}{
-		{"a deadline", func() (context.Context, context.CancelFunc) { return context.WithTimeout(t.Context(), 50*time.Millisecond) }, codes.DeadlineExceeded, context.DeadlineExceeded},
+		{"a deadline", func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(t.Context(), 50*time.Millisecond)
+		}, codes.DeadlineExceeded, context.DeadlineExceeded},
 		{"a cancellation", func() (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(50*time.Millisecond, cancel)
