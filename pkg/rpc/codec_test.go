@@ -208,6 +208,26 @@ func TestJSONIsWhatTheLibrariesWrite(t *testing.T) {
 			})
 		}
 	}
+	t.Run("one message is not another's memory", func(t *testing.T) {
+		for _, n := range []int{1, 1000, 5000, 1 << 20} {
+			for _, v := range []func(string) any{func(s string) any { return s }, func(s string) any { return wrapperspb.String(s) }} {
+				var all []mem.BufferSlice
+				for i := range 10 {
+					data, err := codec.Marshal(v(strings.Repeat(string(rune('a'+i)), n)))
+					if err != nil {
+						t.Fatal(err)
+					}
+					all = append(all, data)
+				}
+				for i, data := range all {
+					if got, want := string(data.Materialize()), `"`+strings.Repeat(string(rune('a'+i)), n)+`"`; got != want {
+						t.Errorf("%d bytes of %c are %.20s", n, 'a'+i, got)
+					}
+					data.Free()
+				}
+			}
+		}
+	})
 	t.Run("after an error the next one is right", func(t *testing.T) {
 		for range 10 {
 			if data, err := codec.Marshal(map[string]any{"f": func() {}}); err == nil || data != nil {
