@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -96,7 +97,7 @@ func TestCompressionIsNegotiated(t *testing.T) {
 				if err := stream.CloseSend(); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := stream.Recv(); err != io.EOF {
+				if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 					t.Errorf("got %v, want the end", err)
 				}
 			})

@@ -211,9 +211,9 @@ func ErrorOf(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	var found *Error
-	if errors.As(err, &found) && found != nil && error(found) == err {
-		return found
+	//nolint:errorlint // the Error itself: one that is wrapped has the text around it too
+	if e, ok := err.(*Error); ok && e != nil {
+		return e
 	}
 	st, ok := status.FromError(err)
 	if !ok {
