@@ -40,7 +40,7 @@ the service's namespace. Keys are never told.`,
 			defer func() { _ = svc.Close(context.WithoutCancel(ctx)) }()
 			answer, err := runtimev1.NewRuntimeClient(svc.Conn(args[0])).Status(ctx, &runtimev1.StatusRequest{})
 			if err != nil {
-				return callError(ctx, err)
+				return o.callError(ctx, err)
 			}
 			text, err := protojson.Marshal(answer)
 			if err != nil {
