@@ -202,6 +202,10 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return info
 }
 
+// Encodings returns the names of the server's codecs: the content subtypes
+// that calls may have.
+func (s *Server) Encodings() []string { return s.dispatch.codecs.names() }
+
 // Check returns the first mistake that was made in registering services. No
 // more can be registered after it.
 func (s *Server) Check() error {
