@@ -109,20 +109,18 @@ func sendAll(stream grpc.ClientStream, requests io.Reader) error {
 	values := json.NewDecoder(requests)
 	for {
 		var request json.RawMessage
-		if err := values.Decode(&request); errors.Is(err, io.EOF) {
-			_ = stream.CloseSend() // an error of it is the receiver's too
-			break
-		} else if err != nil {
+		err := values.Decode(&request)
+		switch {
+		case errors.Is(err, io.EOF):
+			return stream.CloseSend()
+		case err != nil:
 			return usage("the requests: %w", err)
-		}
-		if len(request) > maxRequest {
+		case len(request) > maxRequest:
 			return usage("a request is larger than %d bytes", maxRequest)
-		}
-		if stream.SendMsg(&request) != nil {
-			break
+		case stream.SendMsg(&request) != nil:
+			return nil
 		}
 	}
-	return nil
 }
 
 // printEach prints one of several answers.
