@@ -118,7 +118,7 @@ func sendAll(stream grpc.ClientStream, requests io.Reader) error {
 		case len(request) > maxRequest:
 			return usage("a request is larger than %d bytes", maxRequest)
 		case stream.SendMsg(&request) != nil:
-			return nil
+			return nil //nolint:nilerr // it is only io.EOF: the receiver learns why
 		}
 	}
 }
