@@ -40,7 +40,7 @@ func (o *options) callError(ctx context.Context, err error) error {
 	if e.Code == codes.Unavailable || errors.Is(ctx.Err(), context.Canceled) {
 		code = exitUnavailable
 	}
-	err = errors.New(describe(e))
+	err = errors.New(oneLine(e))
 	if o.output == "json" || o.output == "yaml" {
 		var text strings.Builder
 		formatted := *o
@@ -53,8 +53,8 @@ func (o *options) callError(ctx context.Context, err error) error {
 	return &exitError{code, err}
 }
 
-// describe returns an error in one line.
-func describe(e *rpc.Error) string {
+// oneLine returns an error in one line.
+func oneLine(e *rpc.Error) string {
 	text := e.Code.String() + ": " + e.Message
 	var facts []string
 	if e.Reason != "" {
