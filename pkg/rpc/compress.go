@@ -3,7 +3,9 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -42,6 +44,25 @@ func unknownCompressor(opts []grpc.CallOption) error {
 		}
 	}
 	return nil
+}
+
+// refuseCompression answers a gRPC request that came through net/http and is
+// compressed by what there is not, with the list that grpc-go's answer lacks
+// (https://github.com/grpc/grpc/blob/master/doc/compression.md). Our own
+// clients, which do not come so, say it themselves.
+func refuseCompression(w http.ResponseWriter, r *http.Request) bool {
+	name := r.Header.Get("Grpc-Encoding")
+	if knownCompressor(name) {
+		return false
+	}
+	message := fmt.Sprintf("compression %+q is not known here; known: %s", name, strings.Join(compressors(), ", "))
+	h := w.Header()
+	h.Set("Content-Type", r.Header.Get("Content-Type"))
+	h.Set("Grpc-Accept-Encoding", strings.Join(compressors(), ","))
+	h.Set("Grpc-Status", strconv.Itoa(int(codes.Unimplemented)))
+	h.Set("Grpc-Message", strings.ReplaceAll(message, "%", "%25"))
+	w.WriteHeader(http.StatusOK)
+	return true
 }
 
 // compressRequests are the client options for requests compressed by name.

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -132,12 +133,34 @@ func TestUnknownCompressors(t *testing.T) {
 	}
 	for name, dial := range h2Dials() {
 		t.Run("at the server "+name, func(t *testing.T) {
-			got := postGRPC(t, dial, s.addr.String(), "strange", []byte("{}"))
-			if got.Get("Grpc-Status") != "12" || !strings.Contains(got.Get("Grpc-Message"), "strange") {
+			got := postGRPC(t, dial, s.addr.String(), "strange%é", []byte("{}"))
+			if got.Get("Grpc-Status") != "12" || !strings.Contains(got.Get("Grpc-Message"), "strange%25") {
 				t.Errorf("got %v", got)
 			}
 		})
 	}
+	got := postGRPC(t, h2Dials()["that any other client calls"], s.addr.String(), "strange", []byte("{}"))
+	if got.Get("Grpc-Message") != `compression "strange" is not known here; known: gzip, identity` || got.Get("Grpc-Accept-Encoding") != "gzip,identity" {
+		t.Errorf("got %v, want the list", got)
+	}
+	t.Run("the server does not know what the client does", func(t *testing.T) {
+		err := restatedCompression(t)
+		if e := rpc.ErrorOf(err); e.Code != codes.Unimplemented || !strings.Contains(e.Message, `"elsewhere" is not known to the server; known: gzip, identity`) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// restatedCompression returns what our client makes of grpc-go's answer to
+// compression that the server has not. Both sides of a test share grpc-go's
+// registry, so that a handler has to say it.
+func restatedCompression(t *testing.T) error {
+	t.Helper()
+	s := failing(t, func() error {
+		return status.Error(codes.Unimplemented, `grpc: Decompressor is not installed for grpc-encoding "elsewhere"`)
+	})
+	_, err := rpc.Call[echoRequest](t.Context(), ownConn(t, rpc.ConnOptions{}, s.addr), "Fail/Fail", &echoRequest{})
+	return err
 }
 
 // TestADecompressionBombIsNoHarm holds that the limit of a message is that of
