@@ -34,7 +34,7 @@ func (jsonCodec) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 func (jsonCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	buf := data.MaterializeToBuffer(&buffers)
 	defer buf.Free()
 	raw := buf.ReadOnlyData()
 	if len(raw) == 0 {
@@ -91,11 +91,11 @@ func marshalProtoJSON(m proto.Message) (mem.BufferSlice, error) {
 	return pooled(text), nil
 }
 
-// pooled copies p: into memory of grpc-go's pool, or, if it is less than the
-// pool takes, into new memory of just its size.
+// pooled copies p: into memory that is used again, or, if it is less than
+// grpc-go would hand back, into new memory of just its size.
 func pooled(p []byte) mem.BufferSlice {
 	if mem.IsBelowBufferPoolingThreshold(len(p)) {
 		return mem.BufferSlice{mem.SliceBuffer(append([]byte(nil), p...))}
 	}
-	return mem.BufferSlice{mem.Copy(p, mem.DefaultBufferPool())}
+	return mem.BufferSlice{mem.Copy(p, &buffers)}
 }
