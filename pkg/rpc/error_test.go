@@ -306,11 +306,11 @@ func TestLimitsAreNamed(t *testing.T) {
 		opts []grpc.CallOption
 		want []string
 	}{
-		{"a request that the server does not take", echo, nil, []string{"12017 bytes", "10000", "receiver"}},
-		{"a request that the client may not send", echo, []grpc.CallOption{grpc.MaxCallSendMsgSize(5000)}, []string{"12017 bytes", "5000", "sender"}},
+		{"a request that the server does not take", echo, nil, []string{"12017 bytes", "10000", "receiver", "ServerOptions.MaxMessage"}},
+		{"a request that the client may not send", echo, []grpc.CallOption{grpc.MaxCallSendMsgSize(5000)}, []string{"12017 bytes", "5000", "sender", "ConnOptions.MaxSendMessage"}},
 		{"a request that grows when it is decompressed", echo, []grpc.CallOption{grpc.UseCompressor("gzip")}, []string{"10000", "decompressed"}},
-		{"an answer that the client does not take", growing(15_000), []grpc.CallOption{grpc.MaxCallRecvMsgSize(11_000)}, []string{"1500", "11000", "receiver"}},
-		{"an answer that the server may not send", growing(25_000), nil, []string{"2500", "20000", "sender"}},
+		{"an answer that the client does not take", growing(15_000), []grpc.CallOption{grpc.MaxCallRecvMsgSize(11_000)}, []string{"1500", "11000", "receiver", "ConnOptions.MaxMessage"}},
+		{"an answer that the server may not send", growing(25_000), nil, []string{"2500", "20000", "sender", "ServerOptions.MaxSendMessage"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.call(t.Context(), c.opts...)
@@ -318,7 +318,7 @@ func TestLimitsAreNamed(t *testing.T) {
 			if !errors.As(err, &got) || got.Code != codes.ResourceExhausted {
 				t.Fatalf("got %v, want ResourceExhausted", err)
 			}
-			for _, part := range append(c.want, "MaxMessage", "rpc.ServerOptions", "rpc.ConnOptions") {
+			for _, part := range append(c.want, "ServerOptions.Max", "ConnOptions.Max", "Message") {
 				if !strings.Contains(got.Message, part) {
 					t.Errorf("%q does not say %q", got.Message, part)
 				}

@@ -31,8 +31,8 @@ func restate(code codes.Code, message string) (codes.Code, string) {
 		compressed   = "grpc: Decompressor is not installed for grpc-encoding %q"
 	)
 	const (
-		receiver = "its receiver takes: MaxMessage of rpc.ServerOptions is the limit of requests, of rpc.ConnOptions that of answers"
-		sender   = "its sender may send: MaxMessage of rpc.ConnOptions is the limit of requests, of rpc.ServerOptions that of answers"
+		receiver = "its receiver takes: ServerOptions.MaxMessage is the limit of requests, ConnOptions.MaxMessage that of answers"
+		sender   = "its sender may send: ConnOptions.MaxSendMessage is the limit of requests, ServerOptions.MaxSendMessage that of answers"
 	)
 	var size, limit int64
 	var name string
