@@ -265,6 +265,40 @@ func TestTheAccessLogKnowsEveryPeerAndMessage(t *testing.T) {
 	}
 }
 
+// grpc-go ends a stream of one answer while it hands that over.
+func TestMiddlewareHearsOfTheEndAfterTheLastMessage(t *testing.T) {
+	s := newServer(t, rpc.ServerOptions{}, nil)
+	ended := make(chan struct{})
+	conn := ownConn(t, rpc.ConnOptions{Middleware: []middleware.Middleware{func(next middleware.Handler) middleware.Handler {
+		return func(ctx context.Context, o *middleware.Operation) error {
+			o.OnReceive(func(any) error {
+				select {
+				case <-ended:
+					t.Error("the stream was over before its last message")
+				case <-time.After(50 * time.Millisecond): // it waits for this
+				}
+				return nil
+			})
+			defer close(ended)
+			return next(ctx, o)
+		}
+	}}}, s.addr)
+	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/Echo/Echo", grpc.ForceCodecV2(rpc.JSON()))
+	if err == nil {
+		err = stream.SendMsg(&echoRequest{})
+	}
+	if err == nil {
+		err = stream.CloseSend()
+	}
+	if err == nil {
+		err = stream.RecvMsg(&echoRequest{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+}
+
 func TestDeadlinesOfServedCalls(t *testing.T) {
 	s := newServer(t, rpc.ServerOptions{Middleware: []middleware.Middleware{middleware.Deadline(10 * time.Millisecond)}}, func(s *testServer) {
 		if err := rpc.Handle(s, "Slow/Slow", func(ctx context.Context, _ *echoRequest) (*echoRequest, error) {
