@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // A Codec encodes and decodes the messages of one content type: Name "json"
@@ -60,17 +62,13 @@ func (jsonCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// protoCodec returns grpc-go's codec for protobuf, which it registers itself
-// and takes where a call names no content type.
-func protoCodec() Codec { return encoding.GetCodecV2(grpcproto.Name) }
-
 // codecs are the codecs of one server or client by content subtype.
 type codecs map[string]Codec
 
-// newCodecs returns proto, JSON and the extra ones. An extra codec may take
+// newCodecs returns proto, by types for Go types, JSON and the extra ones. An extra codec may take
 // the place of a built-in one, but two extra ones of one name are an error.
-func newCodecs(extra []Codec) (codecs, error) {
-	table := codecs{grpcproto.Name: protoCodec(), jsonCodec{}.Name(): JSON()}
+func newCodecs(extra []Codec, types *schema.Types) (codecs, error) {
+	table := codecs{grpcproto.Name: newProtoCodec(types), jsonCodec{}.Name(): JSON()}
 	seen := map[string]bool{}
 	for _, c := range extra {
 		if c == nil {
