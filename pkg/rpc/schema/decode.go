@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -30,6 +31,41 @@ func (d *decoder) spend(n uintptr) error {
 	return nil
 }
 
+// part is one field as it was sent.
+type part struct {
+	number protowire.Number
+	wire   protowire.Type
+	bits   uint64 // of a number
+	body   []byte // of what has a length
+}
+
+var errNumber = errors.New("a field's number is too large")
+
+// next takes the first field off b. A group, which no type here has, is
+// skipped.
+func next(b []byte) (p part, rest []byte, err error) {
+	var n int
+	if p.number, p.wire, n = protowire.ConsumeTag(b); n < 0 {
+		return p, nil, protowire.ParseError(n)
+	}
+	if p.number > protowire.MaxValidNumber {
+		return p, nil, errNumber
+	}
+	b = b[n:]
+	switch p.wire {
+	case protowire.VarintType, protowire.Fixed32Type, protowire.Fixed64Type:
+		p.bits, n = consumeNumber(b, p.wire)
+	case protowire.BytesType:
+		p.body, n = protowire.ConsumeBytes(b)
+	default:
+		n = protowire.ConsumeFieldValue(p.number, p.wire, b)
+	}
+	if n < 0 {
+		return p, nil, protowire.ParseError(n)
+	}
+	return p, b[n:], nil
+}
+
 // pending is what is kept of a field until its message ends: the bodies of a
 // message that came in parts, which together are its body, or the number of
 // items that an array has.
@@ -50,37 +86,20 @@ func (s *structure) decode(d *decoder, v reflect.Value, body []byte) error {
 		kept = make([]pending, s.slots)
 	}
 	for len(body) > 0 {
-		num, wire, n := protowire.ConsumeTag(body)
-		if n < 0 {
-			return protowire.ParseError(n)
+		part, rest, err := next(body)
+		if err != nil {
+			return err
 		}
-		body = body[n:]
-		f := s.byTag(num)
-		if f == nil || !f.takes(wire) {
-			if n = protowire.ConsumeFieldValue(num, wire, body); n < 0 {
-				return protowire.ParseError(n)
-			}
-			body = body[n:]
-			continue
+		body = rest
+		f := s.byTag(part.number)
+		switch {
+		case f == nil || !f.takes(part.wire):
+		case f.slot >= 0 && f.shape == single:
+			err = keep(d, &kept[f.slot], part.body)
+		default:
+			err = f.decode(d, v, kept, part)
 		}
-		var bits uint64
-		var inner []byte
-		if wire == protowire.BytesType {
-			inner, n = protowire.ConsumeBytes(body)
-		} else {
-			bits, n = consumeNumber(body, wire)
-		}
-		if n < 0 {
-			return within(f.name, protowire.ParseError(n))
-		}
-		body = body[n:]
-		if f.slot >= 0 && f.shape == single {
-			if err := keep(d, &kept[f.slot], inner); err != nil {
-				return within(f.name, err)
-			}
-			continue
-		}
-		if err := f.decode(d, v, kept, wire, bits, inner); err != nil {
+		if err != nil {
 			return within(f.name, err)
 		}
 	}
@@ -88,8 +107,7 @@ func (s *structure) decode(d *decoder, v reflect.Value, body []byte) error {
 		if f.slot < 0 || f.shape != single || kept[f.slot].body == nil {
 			continue
 		}
-		err := f.set(d, v, kept[f.slot].body)
-		if err != nil {
+		if err := f.set(d, v, kept[f.slot].body); err != nil {
 			return within(f.name, err)
 		}
 	}
@@ -169,7 +187,7 @@ func (f *field) set(d *decoder, v reflect.Value, body []byte) error {
 	return f.element.setBody(d, v, body)
 }
 
-func (f *field) decode(d *decoder, v reflect.Value, kept []pending, wire protowire.Type, bits uint64, body []byte) error {
+func (f *field) decode(d *decoder, v reflect.Value, kept []pending, p part) error {
 	v, err := f.reach(d, v)
 	if err != nil {
 		return err
@@ -180,12 +198,12 @@ func (f *field) decode(d *decoder, v reflect.Value, kept []pending, wire protowi
 		if f.shape == array {
 			items = &kept[f.slot].items
 		}
-		if f.element.isNumber() && wire == protowire.BytesType {
-			return f.decodePacked(d, v, items, body)
+		if f.element.isNumber() && p.wire == protowire.BytesType {
+			return f.decodePacked(d, v, items, p.body)
 		}
-		return f.decodeItem(d, v, items, bits, body)
+		return f.decodeItem(d, v, items, p)
 	case mapping:
-		return f.decodeEntry(d, v, body)
+		return f.decodeEntry(d, v, p.body)
 	}
 	if f.pointer {
 		if err := d.makePointer(v); err != nil {
@@ -193,14 +211,14 @@ func (f *field) decode(d *decoder, v reflect.Value, kept []pending, wire protowi
 		}
 		v = v.Elem()
 	}
-	return f.element.set(d, v, bits, body)
+	return f.element.set(d, v, p)
 }
 
-func (e *element) set(d *decoder, v reflect.Value, bits uint64, body []byte) error {
+func (e *element) set(d *decoder, v reflect.Value, p part) error {
 	if e.isNumber() {
-		return e.setBits(v, bits)
+		return e.setBits(v, p.bits)
 	}
-	return e.setBody(d, v, body)
+	return e.setBody(d, v, p.body)
 }
 
 // decodePacked decodes the numbers of one field that has them all.
@@ -216,7 +234,7 @@ func (f *field) decodePacked(d *decoder, v reflect.Value, items *int, body []byt
 			return protowire.ParseError(n)
 		}
 		body = body[n:]
-		if err := f.decodeItem(d, v, items, bits, nil); err != nil {
+		if err := f.decodeItem(d, v, items, part{bits: bits}); err != nil {
 			return err
 		}
 	}
@@ -259,7 +277,7 @@ func (d *decoder) grow(v reflect.Value, n int) error {
 
 // decodeItem appends an item to a list, or sets the next of an array; those
 // that an array has no room for are ignored, as in encoding/json.
-func (f *field) decodeItem(d *decoder, v reflect.Value, items *int, bits uint64, body []byte) error {
+func (f *field) decodeItem(d *decoder, v reflect.Value, items *int, p part) error {
 	n := 0
 	if f.shape == array {
 		if n = *items; n >= v.Len() {
@@ -280,7 +298,7 @@ func (f *field) decodeItem(d *decoder, v reflect.Value, items *int, bits uint64,
 		}
 		item = item.Elem()
 	}
-	if err := f.element.set(d, item, bits, body); err != nil {
+	if err := f.element.set(d, item, p); err != nil {
 		return within(fmt.Sprintf("[%d]", n), err)
 	}
 	return nil
@@ -300,42 +318,21 @@ func (f *field) decodeEntry(d *decoder, v reflect.Value, body []byte) error {
 	}
 	var message pending
 	for len(body) > 0 {
-		num, wire, n := protowire.ConsumeTag(body)
-		if n < 0 {
-			return protowire.ParseError(n)
+		part, rest, err := next(body)
+		if err != nil {
+			return err
 		}
-		body = body[n:]
-		var e *element
-		var into reflect.Value
-		switch num {
-		case keyNumber:
-			e, into = f.key, key
-		case valueNumber:
+		body = rest
+		e, into := f.key, key
+		if part.number == valueNumber {
 			e, into = f.element, item
 		}
-		if e == nil || e.wire != wire {
-			if n = protowire.ConsumeFieldValue(num, wire, body); n < 0 {
-				return protowire.ParseError(n)
-			}
-			body = body[n:]
-			continue
-		}
-		var bits uint64
-		var inner []byte
-		if wire == protowire.BytesType {
-			inner, n = protowire.ConsumeBytes(body)
-		} else {
-			bits, n = consumeNumber(body, wire)
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		body = body[n:]
-		var err error
-		if e.isMessage() {
-			err = keep(d, &message, inner)
-		} else {
-			err = e.set(d, into, bits, inner)
+		switch {
+		case part.number != keyNumber && part.number != valueNumber || part.wire != e.wire:
+		case e.isMessage():
+			err = keep(d, &message, part.body)
+		default:
+			err = e.set(d, into, part)
 		}
 		if err != nil {
 			return within(keyPath(key), err)

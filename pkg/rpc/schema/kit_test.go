@@ -104,3 +104,13 @@ func protoJSON(t testing.TB, md protoreflect.MessageDescriptor, data []byte) []b
 	}
 	return text
 }
+
+// canonicalBytes is data with the entries of maps in order.
+func canonicalBytes(t testing.TB, md protoreflect.MessageDescriptor, data []byte) []byte {
+	t.Helper()
+	sorted, err := proto.MarshalOptions{Deterministic: true}.Marshal(dynamic(t, md, data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sorted
+}

@@ -73,26 +73,17 @@ func timestamp() *element {
 			var seconds int64
 			var nanos int32
 			for len(body) > 0 {
-				num, wire, n := protowire.ConsumeTag(body)
-				if n < 0 {
-					return protowire.ParseError(n)
+				p, rest, err := next(body)
+				if err != nil {
+					return err
 				}
-				body = body[n:]
-				var x uint64
-				if wire == protowire.VarintType {
-					x, n = protowire.ConsumeVarint(body)
-				} else {
-					num, n = 0, protowire.ConsumeFieldValue(num, wire, body)
-				}
-				if n < 0 {
-					return protowire.ParseError(n)
-				}
-				body = body[n:]
-				switch num {
-				case secondsField:
-					seconds = int64(x)
-				case nanosField:
-					nanos = int32(x)
+				body = rest
+				switch {
+				case p.wire != protowire.VarintType:
+				case p.number == secondsField:
+					seconds = int64(p.bits)
+				case p.number == nanosField:
+					nanos = int32(p.bits)
 				}
 			}
 			if seconds < minSeconds || seconds > maxSeconds || nanos < 0 || nanos >= 1e9 {
