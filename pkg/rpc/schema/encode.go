@@ -135,7 +135,7 @@ func (f *field) appendMap(b []byte, v reflect.Value, depth int) ([]byte, error) 
 		begun := len(b) - 1
 		var err error
 		if b, err = f.key.appendField(b, keyTag, key, true, depth); err != nil {
-			return b, err
+			return b, within(keyPath(key), err)
 		}
 		item := value
 		if f.pointer {

@@ -118,7 +118,8 @@ func shortName(s string) string {
 	words := strings.FieldsFunc(s, func(c rune) bool { return strings.ContainsRune("[],* ", c) })
 	for i, w := range words {
 		w = w[strings.LastIndexByte(w, '/')+1:]
-		words[i] = w[strings.LastIndexByte(w, '.')+1:]
+		w = w[strings.LastIndexByte(w, '.')+1:]
+		words[i], _, _ = strings.Cut(w, "·") // the number of a type that is local to a function
 	}
 	return strings.Join(words, "_")
 }

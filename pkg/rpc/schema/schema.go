@@ -57,7 +57,10 @@ func (t *Types) message(typ reflect.Type) (*element, error) {
 
 // Marshal returns v, which may be a pointer to what is meant, as a message. A
 // nil pointer is an empty message.
-func (t *Types) Marshal(v any) ([]byte, error) { return t.Append(nil, v) }
+func (t *Types) Marshal(v any) ([]byte, error) {
+	const small = 96 // bytes, that most messages fit in
+	return t.Append(make([]byte, 0, small), v)
+}
 
 // Append appends v to b as Marshal encodes it.
 func (t *Types) Append(b []byte, v any) ([]byte, error) {
