@@ -19,6 +19,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/balancer"
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/middleware"
 	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
@@ -37,6 +38,10 @@ type ConnOptions struct {
 
 	// Traffic says how to call until SetTraffic says otherwise.
 	Traffic Traffic
+
+	// Middleware sees the calls that are made, in the declared order, the
+	// first outermost; interceptors among GRPC come after it.
+	Middleware []middleware.Middleware
 
 	// Dial makes a connection to an address, host:port; nil is DialTCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -70,8 +75,10 @@ type Traffic struct {
 // instances it is codes.Unavailable, and the message says who was asked.
 type Conn struct {
 	service   discovery.Service
+	name      string // of the service
 	endpoints Endpoints
 	codecs    codecs
+	chain     middleware.Handler // nil: there is no middleware
 	cc        *grpc.ClientConn
 	logger    *slog.Logger
 
@@ -83,6 +90,7 @@ type Conn struct {
 	timeout atomic.Int64 // of unary calls without a deadline; 0 = none
 
 	mu     sync.Mutex
+	closed bool
 	last   discovery.Snapshot
 	config string              // the gRPC service config
 	tell   resolver.ClientConn // grpc-go, once it listens
@@ -114,7 +122,10 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{service: service, endpoints: endpoints, codecs: table, logger: o.Logger, synced: make(chan struct{}), config: serviceConfig}
+	c := &Conn{
+		service: service, name: service.String(), endpoints: endpoints, codecs: table, chain: middleware.Chain(o.Middleware...),
+		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
+	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
 	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Clone(o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
@@ -151,16 +162,42 @@ func (c *Conn) Snapshot() discovery.Snapshot {
 // Close ends the connection; calls in flight are cut off. It is safe to call
 // more than once.
 func (c *Conn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.cancel()
+	err := c.cc.Close()
 	c.watching.Wait()
-	if err := c.cc.Close(); err != nil && status.Code(err) != codes.Canceled { // closed before
+	if err != nil && status.Code(err) != codes.Canceled { // closed before
 		return err
 	}
 	return nil
 }
 
+// goWatched runs f in a goroutine that Close waits for, or reports false: the
+// Conn is closed.
+func (c *Conn) goWatched(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.watching.Go(f)
+	return true
+}
+
+var errConnClosed = status.Error(codes.Canceled, "the connection is closed")
+
 // Invoke implements grpc.ClientConnInterface.
 func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	if c.chain != nil {
+		return c.through(ctx, method, args, reply, opts)
+	}
+	return c.invoke(ctx, method, args, reply, opts)
+}
+
+// invoke makes a unary call.
+func (c *Conn) invoke(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
 	if err := c.wait(ctx); err != nil {
 		return err
 	}
@@ -180,6 +217,14 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts 
 
 // NewStream implements grpc.ClientConnInterface.
 func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if c.chain != nil {
+		return c.openThrough(ctx, desc, method, opts)
+	}
+	return c.newStream(ctx, desc, method, opts)
+}
+
+// newStream opens a stream.
+func (c *Conn) newStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts []grpc.CallOption) (grpc.ClientStream, error) {
 	if err := c.wait(ctx); err != nil {
 		return nil, err
 	}

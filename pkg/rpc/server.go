@@ -12,20 +12,39 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/middleware"
 	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
 type ServerOptions struct {
+	// Service is the name that middleware is told of the server's service; ""
+	// is none.
+	Service string
+
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
 	// Codecs serve content types beside proto and JSON.
 	Codecs []Codec
 
-	// GRPC are options for grpc-go, such as interceptors and limits. Options
-	// that choose codecs or credentials are this package's own and must not
-	// be among them.
+	// Observers see every call of a method that there is, before it is
+	// admitted and anything of it is read: for metrics, traces and logs.
+	Observers []middleware.Middleware
+
+	// Authorize decides on calls whose caller is known, before anything of
+	// them is read; nil is to allow all. Its error is the caller's.
+	Authorize func(context.Context, *middleware.Operation) error
+
+	// Middleware sees the calls that are served, in the declared order, the
+	// first outermost.
+	Middleware []middleware.Middleware
+
+	// GRPC are options for grpc-go, such as limits. Options that choose codecs
+	// or credentials are this package's own and must not be among them.
+	// Interceptors are better written as Middleware: grpc-go's for unary calls
+	// run after it, those for streams run before a call is admitted, and see
+	// messages that are not decoded.
 	GRPC []grpc.ServerOption
 
 	// Anonymous reports whether callers that showed no certificate are served;
@@ -65,8 +84,8 @@ const (
 // then Serve.
 type Server struct {
 	options   ServerOptions
-	codecs    codecs
 	admission admission
+	dispatch  dispatch
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -123,11 +142,12 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	admission := admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now}
 	s := &Server{
 		options:   o,
-		codecs:    table,
+		admission: admission,
+		dispatch:  newDispatch(table, admission, o),
 		registry:  registry{types: types},
-		admission: admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now},
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
@@ -188,6 +208,10 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return info
 }
 
+// Encodings returns the names of the server's codecs: the content subtypes
+// that calls may have.
+func (s *Server) Encodings() []string { return s.dispatch.codecs.names() }
+
 // Check returns the first mistake that was made in registering services. No
 // more can be registered after it.
 func (s *Server) Check() error {
@@ -207,7 +231,7 @@ func (s *Server) seal() error {
 	}
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.codecs.wrapService(r.desc, s.admission.admit)
+		desc := s.dispatch.wrap(r.desc)
 		s.native.RegisterService(desc, r.impl)
 		s.foreign.RegisterService(desc, r.impl)
 	}
