@@ -28,6 +28,9 @@ type Endpoints interface {
 
 // ConnOptions are the options of NewConn; the zero value is good.
 type ConnOptions struct {
+	// ConnLimits bound what the server can cost; what is not set is as documented there.
+	ConnLimits
+
 	// Transport secures the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
@@ -101,6 +104,9 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if err != nil {
 		return nil, err
 	}
+	if err := o.ConnLimits.decide(); err != nil {
+		return nil, err
+	}
 	if o.Transport == nil {
 		o.Transport = identity.Plaintext()
 	}
@@ -115,7 +121,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	}
 	c := &Conn{service: service, endpoints: endpoints, codecs: table, logger: o.Logger, synced: make(chan struct{}), config: serviceConfig}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Clone(o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(append(o.ConnLimits.grpc(), o.GRPC...),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),
@@ -174,7 +180,7 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts 
 			defer cancel()
 		}
 	}
-	return c.cc.Invoke(ctx, method, args, reply, opts...)
+	return headersTooLarge(c.cc.Invoke(ctx, method, args, reply, opts...))
 }
 
 // NewStream implements grpc.ClientConnInterface.
@@ -186,7 +192,8 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	if err != nil {
 		return nil, err
 	}
-	return c.cc.NewStream(ctx, desc, method, opts...)
+	stream, err := c.cc.NewStream(ctx, desc, method, opts...)
+	return stream, headersTooLarge(err)
 }
 
 // ownCodec replaces grpc.CallContentSubtype, which would look in grpc-go's

@@ -16,6 +16,9 @@ import (
 
 // ServerOptions are the options of NewServer; the zero value is good.
 type ServerOptions struct {
+	// ServerLimits bound what callers can cost; what is not set is as documented there.
+	ServerLimits
+
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
@@ -39,26 +42,9 @@ type ServerOptions struct {
 	// Now is the wall clock that certificates are held against; nil is time.Now.
 	Now func() time.Time
 
-	// MaxHandshakes bounds how many handshakes are under way at once; more
-	// connections wait to be accepted. 0 is 256.
-	MaxHandshakes int
-
-	// HandshakeTimeout bounds one handshake. 0 is 10 s.
-	HandshakeTimeout time.Duration
-
 	// Logger takes what has no caller to be told; nil is silent.
 	Logger *slog.Logger
 }
-
-const (
-	defaultMaxHandshakes    = 256
-	defaultHandshakeTimeout = 10 * time.Second
-
-	// headerTimeout bounds how long an HTTP client may take for its headers,
-	// idleTimeout how long it may keep an idle connection.
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-)
 
 // Server serves RPCs on one port. Make it with NewServer, register services,
 // then Serve.
@@ -66,6 +52,7 @@ type Server struct {
 	options   ServerOptions
 	codecs    codecs
 	admission admission
+	calls     *callLimit
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -99,20 +86,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.MaxHandshakes < 0 {
-		return nil, errors.New("rpc: MaxHandshakes is negative")
-	}
-	if o.HandshakeTimeout < 0 {
-		return nil, errors.New("rpc: HandshakeTimeout is negative")
+	if err := o.ServerLimits.decide(); err != nil {
+		return nil, err
 	}
 	if o.Transport == nil {
 		o.Transport = identity.Plaintext()
-	}
-	if o.MaxHandshakes == 0 {
-		o.MaxHandshakes = defaultMaxHandshakes
-	}
-	if o.HandshakeTimeout == 0 {
-		o.HandshakeTimeout = defaultHandshakeTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -124,13 +102,15 @@ func NewServer(o ServerOptions) (*Server, error) {
 		options:   o,
 		codecs:    table,
 		admission: admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now},
+		calls:     newCallLimit(o.MaxCalls),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, o.GRPC...)
+	}, o.ServerLimits.grpc()...)
+	options = append(options, o.GRPC...)
 	s.foreign = grpc.NewServer(options...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
 	s.http = s.newHTTPServer()
@@ -198,11 +178,12 @@ func (s *Server) seal() error {
 		return s.registry.err
 	}
 	s.sealed = true
+	idle := newIdleStreams(s.options.StreamIdleTimeout)
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.codecs.wrapService(r.desc, s.admission.admit)
+		desc := s.codecs.wrapService(s.calls.wrapService(r.desc, idle), s.admission.admit)
 		s.native.RegisterService(desc, r.impl)
-		s.foreign.RegisterService(desc, r.impl)
+		s.foreign.RegisterService(wrapHeld(desc), r.impl)
 	}
 	return nil
 }
@@ -236,6 +217,10 @@ func (s *Server) Serve(lis net.Listener) error {
 		loopback:  s.options.LoopbackOnly,
 		now:       s.options.Now,
 		timeout:   s.options.HandshakeTimeout,
+		stalled:   s.options.WriteTimeout,
+		alive:     net.KeepAliveConfig{Enable: true, Idle: s.options.KeepaliveTime, Interval: s.options.KeepaliveTimeout / keepaliveProbes, Count: keepaliveProbes},
+		served:    s.admission.anonymousFrom,
+		room:      &quota{max: int64(s.options.MaxConnections)},
 		slots:     make(chan struct{}, s.options.MaxHandshakes),
 		native:    native,
 		foreign:   foreign,
