@@ -216,6 +216,9 @@ func (l *ServerLimits) boundBody(w http.ResponseWriter) (read func()) {
 	return func() { _ = c.SetReadDeadline(time.Time{}) }
 }
 
+// Check returns what NewConn would find wrong with the limits.
+func (l ConnLimits) Check() error { return l.decide() }
+
 func (l *ConnLimits) decide() error {
 	if err := decide(
 		limit[int]{"MaxMessage", &l.MaxMessage, defaultMaxMessage},

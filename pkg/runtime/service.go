@@ -86,6 +86,7 @@ func New(name string, o Options) (*Service, error) {
 		Anonymous:    p.anonymous,
 		Codecs:       s.Codecs,
 		GRPC:         s.ServerOptions,
+		ServerLimits: s.ServerLimits,
 		LoopbackOnly: s.Profile == Local,
 		Logger:       s.Logger,
 	})
