@@ -101,6 +101,7 @@ type link struct {
 	left      func() // called once it is closed; nil = nothing
 	writes    writes
 	refusals  atomic.Int32
+	handlers  atomic.Int64 // that run behind net/http
 }
 
 // established notes what the handshake found, before the connection is used.

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Behind net/http, grpc-go reads a call's body as fast as it comes and keeps
@@ -42,7 +44,7 @@ const messagePrefixSize = 5
 type heldBodyKey struct{}
 
 // holdBody returns r with its body, which holds messages in gRPC's framing,
-// held back until the handlers of wrapHeld ask for it.
+// held back until the handlers of wrapForeign ask for it.
 func holdBody(r *http.Request, maxMessage int) *http.Request {
 	b := &heldBody{ReadCloser: r.Body, max: maxMessage}
 	b.changed.L = &b.mu
@@ -111,12 +113,26 @@ func (b *heldBody) receive(n int, f func() error) error {
 	return f()
 }
 
-// wrapHeld returns desc with handlers that read what holdBody holds back.
-func wrapHeld(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
+// wrapForeign returns desc for calls behind net/http: with handlers that read
+// what holdBody holds back. And net/http forgets a call whose caller has
+// gone, while its handler may still run; so that a caller cannot have handlers
+// without number run by that, they are counted here too, up to twice the calls
+// that a connection may have.
+func wrapForeign(desc *grpc.ServiceDesc, maxStreams int) *grpc.ServiceDesc {
+	most := 2 * int64(maxStreams)
+	refused := status.Errorf(codes.ResourceExhausted,
+		"%d handlers run for this connection, twice what ServerOptions.MaxStreams allows", most)
 	held := *desc
 	held.Methods = make([]grpc.MethodDesc, len(desc.Methods))
 	for i, m := range desc.Methods {
 		held.Methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			if l, ok := ctx.Value(linkKey{}).(*link); ok {
+				if l.handlers.Add(1) > most {
+					l.handlers.Add(-1)
+					return nil, refused
+				}
+				defer l.handlers.Add(-1)
+			}
 			if b, ok := ctx.Value(heldBodyKey{}).(*heldBody); ok {
 				grpcDecode := dec
 				dec = func(v any) error { return b.receive(theOnlyMessage, func() error { return grpcDecode(v) }) }
@@ -128,6 +144,13 @@ func wrapHeld(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	for i, s := range desc.Streams {
 		held.Streams[i] = s
 		held.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error {
+			if l, ok := stream.Context().Value(linkKey{}).(*link); ok {
+				if l.handlers.Add(1) > most {
+					l.handlers.Add(-1)
+					return refused
+				}
+				defer l.handlers.Add(-1)
+			}
 			if b, ok := stream.Context().Value(heldBodyKey{}).(*heldBody); ok {
 				each := 1
 				if !s.ClientStreams {

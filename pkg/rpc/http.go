@@ -29,7 +29,7 @@ func (s *Server) newHTTPServer() *http.Server {
 		handler = anonymousLoopback(handler)
 	}
 	server := &http.Server{
-		Handler:     s.admission.replacing(handler),
+		Handler:     s.admission.replacing(s.options.boundBodies(handler)),
 		ConnContext: connContext,
 		Protocols:   protocols,
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
@@ -74,9 +74,7 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
 		writeError(w, httpStatus, refused.Code(), refused.Message())
 		return
 	}
-	read := s.options.boundBody(w)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.options.MaxMessage)))
-	read()
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

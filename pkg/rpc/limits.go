@@ -2,7 +2,9 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strings"
@@ -205,15 +207,45 @@ func (l *ServerLimits) http(s *http.Server) {
 	}
 }
 
-// boundBody gives the client of r BodyTimeout to send its body, until the
-// returned function is called: for calls whose body is read at once.
-func (l *ServerLimits) boundBody(w http.ResponseWriter) (read func()) {
-	c := http.NewResponseController(w)
-	if err := c.SetReadDeadline(time.Now().Add(l.BodyTimeout)); err != nil {
-		return func() {} // not a connection of net/http, as in tests
+// boundBodies wraps next with BodyTimeout, for bodies that are read at once:
+// it ends when a body was read to its end. Streams take their time.
+func (l *ServerLimits) boundBodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn := http.NewResponseController(w)
+		if r.Body != http.NoBody && !streams(r.Header.Get("Content-Type")) {
+			// An error is that there is no connection.
+			_ = conn.SetReadDeadline(time.Now().Add(l.BodyTimeout))
+			// A deadline that stayed would end the call while its handler runs.
+			r.Body = &timedBody{ReadCloser: r.Body, read: func() { _ = conn.SetReadDeadline(time.Time{}) }}
+		}
+		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 1 {
+			// What was not read of the body net/http reads now, to keep the
+			// connection. It sets a deadline of its own afterwards.
+			_ = conn.SetReadDeadline(time.Now().Add(lastAnswer))
+		}
+	})
+}
+
+// streams reports whether bodies of the content type are streams: those of
+// gRPC, and Connect's application/connect+json and the like.
+func streams(contentType string) bool {
+	return strings.HasPrefix(contentType, "application/grpc") || strings.HasPrefix(contentType, "application/connect+")
+}
+
+// timedBody calls read once it was read to its end.
+type timedBody struct {
+	io.ReadCloser
+	read func()
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) && b.read != nil {
+		b.read()
+		b.read = nil
 	}
-	// A deadline that stayed would end the call while its handler runs.
-	return func() { _ = c.SetReadDeadline(time.Time{}) }
+	return n, err
 }
 
 // Check returns what NewConn would find wrong with the limits.

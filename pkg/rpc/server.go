@@ -183,7 +183,7 @@ func (s *Server) seal() error {
 		r := s.registry.services[name]
 		desc := s.codecs.wrapService(s.calls.wrapService(r.desc, idle), s.admission.admit)
 		s.native.RegisterService(desc, r.impl)
-		s.foreign.RegisterService(wrapHeld(desc), r.impl)
+		s.foreign.RegisterService(wrapForeign(desc, s.options.MaxStreams), r.impl)
 	}
 	return nil
 }
