@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -338,7 +339,7 @@ func TestGarbageIsClosed(t *testing.T) {
 		}
 		_ = c.(*net.TCPConn).CloseWrite() // the server may have closed already
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := io.ReadAll(c); errors.Is(err, context.DeadlineExceeded) {
+		if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%q: the connection stays open", garbage)
 		}
 		_ = c.Close()
