@@ -30,6 +30,9 @@ type Endpoints interface {
 
 // ConnOptions are the options of NewConn; the zero value is good.
 type ConnOptions struct {
+	// ConnLimits bound what the server can cost; what is not set is as documented there.
+	ConnLimits
+
 	// Transport secures the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
@@ -117,6 +120,9 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
+	if err := o.ConnLimits.decide(); err != nil {
+		return nil, err
+	}
 	if o.Transport == nil {
 		o.Transport = identity.Plaintext()
 	}
@@ -134,7 +140,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(compressRequests(o.Compressor), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),

@@ -182,6 +182,11 @@ func TestAClientOutlivesPanicsInItsMiddleware(t *testing.T) {
 	}
 }
 
+// unsendable is a message that cannot be encoded.
+type unsendable struct{}
+
+func (unsendable) MarshalJSON() ([]byte, error) { return nil, errors.New("not today") }
+
 // An answer that cannot be encoded is an error for all who look on, too.
 func TestObserversSeeWhatTheCallerGets(t *testing.T) {
 	seen := make(chan codes.Code, 1)
@@ -193,7 +198,7 @@ func TestObserversSeeWhatTheCallerGets(t *testing.T) {
 		}
 	}
 	s := newServer(t, rpc.ServerOptions{Observers: []middleware.Middleware{watch}}, func(s *testServer) {
-		if err := rpc.Handle(s, "Bad/Answer", func(context.Context, *echoRequest) (*func(), error) { return new(func()), nil }); err != nil {
+		if err := rpc.Handle(s, "Bad/Answer", func(context.Context, *echoRequest) (*unsendable, error) { return &unsendable{}, nil }); err != nil {
 			t.Fatal(err)
 		}
 	})

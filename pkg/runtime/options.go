@@ -87,6 +87,11 @@ type Options struct {
 	// AccessLog takes a line for each operation that is over; nil is none.
 	AccessLog *slog.Logger
 
+	// ServerLimits bound what callers can cost this service, ConnLimits what
+	// those that it calls can.
+	ServerLimits rpc.ServerLimits
+	ConnLimits   rpc.ConnLimits
+
 	// ServerOptions and DialOptions are handed to grpc-go; see
 	// rpc.ServerOptions and rpc.ConnOptions for those that must not be here.
 	ServerOptions []grpc.ServerOption
@@ -161,6 +166,9 @@ func decide(name string, o Options, getenv func(string) string) (settings, error
 	}
 	if o.DrainTimeout < 0 || o.ShutdownTimeout < 0 {
 		return settings{}, errors.New("xinhari: DrainTimeout or ShutdownTimeout is negative")
+	}
+	if err := o.ConnLimits.Check(); err != nil {
+		return settings{}, fmt.Errorf("xinhari: ConnLimits: %w", err)
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = defaultDrainTimeout

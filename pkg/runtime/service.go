@@ -93,6 +93,7 @@ func New(name string, o Options) (*Service, error) {
 		Observers:    looking.served(),
 		Middleware:   s.Middleware,
 		GRPC:         s.ServerOptions,
+		ServerLimits: s.ServerLimits,
 		LoopbackOnly: s.Profile == Local,
 		Logger:       s.Logger,
 	})

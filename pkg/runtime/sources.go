@@ -87,6 +87,7 @@ func (s *sources) connect(callee discovery.Service, p *proof, o settings) (*conn
 		Middleware: o.Middleware,
 		Dial:       p.dial(o.Network.Dial),
 		GRPC:       o.DialOptions,
+		ConnLimits: o.ConnLimits,
 		Logger:     o.Logger,
 	})
 	if err != nil {
