@@ -88,6 +88,10 @@ type Options struct {
 	// ShutdownTimeout bounds the whole stop in Run; calls still in flight
 	// then are cut off. 0 is 25 s, which fits Kubernetes' default of 30 s.
 	ShutdownTimeout time.Duration
+
+	// NoSignals leaves SIGINT and SIGTERM to the program: Run then ends with
+	// its context only.
+	NoSignals bool
 }
 
 const (
