@@ -115,6 +115,8 @@ func (e *end) Write(p []byte) (written int, err error) {
 	defer w.mu.Unlock()
 	for {
 		switch {
+		case written > 0 && written == len(p):
+			return written, nil
 		case e.closed:
 			return written, e.fault("write", net.ErrClosed)
 		case e.err != nil:
