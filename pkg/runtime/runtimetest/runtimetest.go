@@ -48,7 +48,7 @@ func New(t testing.TB) *Network {
 // Service returns a Service of this network, which the test registers with,
 // starts and calls from; several of one name are instances of one service. It
 // is closed when the test ends, in a network without faults. Of the options,
-// those that choose profile, network, addresses and discovery are the
+// those that choose profile, network, addresses, discovery and signals are the
 // network's own; without others its identity is spiffe://local/ns/<namespace>/sa/<name>,
 // which all services of the network trust; without a logger the service logs to the test.
 func (n *Network) Service(name string, o xinhari.Options) *xinhari.Service {
@@ -59,6 +59,7 @@ func (n *Network) Service(name string, o xinhari.Options) *xinhari.Service {
 	h := n.newHost(discovery.Service{Namespace: o.Namespace, Name: name})
 	o.Profile, o.Network, o.Discovery = xinhari.Test, h, n.discovery
 	o.Address, o.AdminAddress = "127.0.0.1:0", "off"
+	o.NoSignals = true // go test has them; and os/signal ends the process when it is first used in a bubble
 	o.Middleware = append([]middleware.Middleware{n.failing(h)}, o.Middleware...)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(n.t.Output(), nil))
