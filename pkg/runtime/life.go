@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -220,6 +221,10 @@ func (s *Service) Close(ctx context.Context) error {
 	return err
 }
 
+// shutdownGrace is what a server without calls needs to stop. It has that much
+// when hooks took all the time there was, so that no call is said to be cut off.
+const shutdownGrace = 100 * time.Millisecond
+
 // stop ends everything, whatever of it was started. The caller is in life.
 func (s *Service) stop(ctx context.Context) error {
 	if s.admin != nil {
@@ -237,7 +242,9 @@ func (s *Service) stop(ctx context.Context) error {
 	if s.withdraw != nil {
 		s.withdraw()
 	}
-	if err := s.server.Shutdown(ctx); err != nil {
+	answering, cancel := atLeast(ctx, shutdownGrace)
+	defer cancel()
+	if err := s.server.Shutdown(answering); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", ErrCutOff, err)
 		}
@@ -272,7 +279,7 @@ func (s *Service) stop(ctx context.Context) error {
 func (s *Service) Run(ctx context.Context) error {
 	stop := func() {}
 	if !s.settings.NoSignals {
-		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		ctx, stop = untilSignal(ctx)
 	}
 	defer stop()
 	if started, undone := s.open(ctx); started != nil {
@@ -292,6 +299,28 @@ func (s *Service) Run(ctx context.Context) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.ShutdownTimeout)
 	defer cancel()
 	return errors.Join(failed, s.Close(closing))
+}
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends, and
+// leaves the second one to the system. signal.NotifyContext would
+// take those as well that come between the end of its context and its stop.
+func untilSignal(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals) // before anybody knows
+		cancel()
+	})
+	return ctx, func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // waitUntilTakenOut waits until discovery no longer has this instance as
