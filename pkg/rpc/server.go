@@ -36,12 +36,14 @@ type ServerOptions struct {
 	Authorize func(context.Context, *middleware.Operation) error
 
 	// Middleware sees the calls that are served, in the declared order, the
-	// first outermost; interceptors among GRPC come after it.
+	// first outermost.
 	Middleware []middleware.Middleware
 
-	// GRPC are options for grpc-go, such as interceptors and limits. Options
-	// that choose codecs or credentials are this package's own and must not
-	// be among them.
+	// GRPC are options for grpc-go, such as limits. Options that choose codecs
+	// or credentials are this package's own and must not be among them.
+	// Interceptors are better written as Middleware: grpc-go's for unary calls
+	// run after it, those for streams run before a call is admitted, and see
+	// messages that are not decoded.
 	GRPC []grpc.ServerOption
 
 	// Anonymous reports whether callers that showed no certificate are served;
@@ -201,6 +203,10 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	}
 	return info
 }
+
+// Encodings returns the names of the server's codecs: the content subtypes
+// that calls may have.
+func (s *Server) Encodings() []string { return s.dispatch.codecs.names() }
 
 // Check returns the first mistake that was made in registering services. No
 // more can be registered after it.
