@@ -125,31 +125,33 @@ func TestHooks(t *testing.T) {
 // What hooks find: before the start others can be called and nobody calls;
 // after it the service answers; before the stop it still does; after it no more.
 func TestWhatHooksFind(t *testing.T) {
-	noLeaks(t)
-	n := runtimetest.New(t)
-	backend, s, caller := n.Service("backend", xinhari.Options{}), n.Service("orders", xinhari.Options{}), n.Service("caller", xinhari.Options{})
-	greet(t, backend, echo)
-	greet(t, s, echo)
-	n.Start(backend)
-	check := func(moment string, served bool) func(context.Context) error {
-		return func(ctx context.Context) error {
-			if _, err := call(ctx, s, "backend"); err != nil {
-				t.Errorf("%s: the service cannot call: %v", moment, err)
+	synctest.Test(t, func(t *testing.T) {
+		n := runtimetest.New(t)
+		backend, s, caller := n.Service("backend", xinhari.Options{}), n.Service("orders", xinhari.Options{}), n.Service("caller", xinhari.Options{})
+		greet(t, backend, echo)
+		greet(t, s, echo)
+		n.Start(backend)
+		check := func(moment string, served bool) func(context.Context) error {
+			return func(ctx context.Context) error {
+				synctest.Wait() // until the caller knows what there is to know
+				if _, err := call(ctx, s, "backend"); err != nil {
+					t.Errorf("%s: the service cannot call: %v", moment, err)
+				}
+				if _, err := call(ctx, caller, "orders"); (err == nil) != served {
+					t.Errorf("%s: a call of the service: %v", moment, err)
+				}
+				return nil
 			}
-			if _, err := call(ctx, caller, "orders"); (err == nil) != served {
-				t.Errorf("%s: a call of the service: %v", moment, err)
-			}
-			return nil
 		}
-	}
-	s.BeforeStart(check("before the start", false))
-	s.AfterStart(check("after the start", true))
-	s.BeforeStop(check("before the stop", true))
-	s.AfterStop(check("after the stop", false))
-	n.Start(s)
-	if err := s.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
+		s.BeforeStart(check("before the start", false))
+		s.AfterStart(check("after the start", true))
+		s.BeforeStop(check("before the stop", true))
+		s.AfterStop(check("after the stop", false))
+		n.Start(s)
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestHooksThatMisbehave(t *testing.T) {

@@ -41,7 +41,7 @@ type end struct {
 
 	// What comes from the peer.
 	arrived []byte
-	flying  []parcel      // in the order in which they arrive
+	flying  []parcel      // in the order in which they were sent; none overtakes
 	flyer   *time.Timer   // has the first of them arrive
 	size    int           // bytes arrived and flying
 	delay   time.Duration // of what is sent from now on
@@ -222,9 +222,6 @@ func (e *end) fault(op string, err error) error {
 func (e *end) send(p parcel) {
 	to := e.peer
 	p.at = time.Now().Add(to.delay)
-	if n := len(to.flying); n > 0 && to.flying[n-1].at.After(p.at) {
-		p.at = to.flying[n-1].at
-	}
 	to.size += len(p.data)
 	e.unheard = e.unheard || len(p.data) > 0
 	to.flying = append(to.flying, p)
