@@ -273,10 +273,10 @@ func chaos(t *testing.T, lasts time.Duration) {
 					failed.Add(1)
 				}
 				cancel()
-				pause(ctx, lasts/300)
+				pause(ctx, lasts/150)
 			}
 		})
-		if i > 2 {
+		if i > 1 {
 			continue
 		}
 		running.Go(func() {
@@ -296,7 +296,7 @@ func chaos(t *testing.T, lasts time.Duration) {
 				}
 				pause(ctx, rand.N(lasts/20))
 				l.Heal()
-				pause(ctx, rand.N(lasts/20))
+				pause(ctx, rand.N(lasts/8))
 			}
 		})
 	}
