@@ -126,7 +126,9 @@ func (r *readiness) stop() {
 	if r.cancel == nil {
 		return
 	}
-	r.cancel()
+	r.mu.Lock()
+	r.cancel() // none begins after this
+	r.mu.Unlock()
 	r.running.Wait()
 	ended := make(chan struct{})
 	go func() {
