@@ -72,6 +72,10 @@ type Options struct {
 	// Codecs serve content types beside proto and JSON, both ways.
 	Codecs []rpc.Codec
 
+	// Compressor compresses what the service sends to those who can take it;
+	// "" is not to, else "gzip" or one that was registered with grpc-go.
+	Compressor string
+
 	// Middleware sees the service's calls, those that it serves and those that
 	// it makes, in the declared order, the first outermost. Outside of it are
 	// the runtime's own: traces, metrics, access log and recovery from panics,
@@ -105,6 +109,10 @@ type Options struct {
 	// ShutdownTimeout bounds the whole stop in Run; calls still in flight
 	// then are cut off. 0 is 25 s, which fits Kubernetes' default of 30 s.
 	ShutdownTimeout time.Duration
+
+	// NoSignals leaves SIGINT and SIGTERM to the program: Run then ends with
+	// its context only.
+	NoSignals bool
 }
 
 const (
