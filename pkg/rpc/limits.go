@@ -285,21 +285,6 @@ func (l *ConnLimits) grpc() []grpc.DialOption {
 	return options
 }
 
-// headersTooLarge returns err, but for what grpc-go says when headers exceed a
-// limit, which it calls internal: that names the limits.
-func headersTooLarge(err error) error {
-	if status.Code(err) != codes.Internal {
-		return err
-	}
-	switch message := status.Convert(err).Message(); {
-	case strings.HasPrefix(message, "header list size to send violates the maximum size"):
-		return status.Error(codes.ResourceExhausted, "the call's metadata is larger than the server's ServerOptions.MaxHeaderBytes: "+message)
-	case strings.HasPrefix(message, "peer header list size exceeded limit"):
-		return status.Error(codes.ResourceExhausted, "the answer's metadata is larger than ConnOptions.MaxHeaderBytes: "+message)
-	}
-	return err
-}
-
 // quota counts what is open of something that is limited.
 type quota struct {
 	open atomic.Int64

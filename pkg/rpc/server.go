@@ -12,22 +12,45 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/middleware"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
 type ServerOptions struct {
+	// Service is the name that middleware is told of the server's service; ""
+	// is none.
+	Service string
+
 	// ServerLimits bound what callers can cost; what is not set is as documented there.
 	ServerLimits
 
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
-	// Codecs serve content types beside proto and JSON.
+	// Codecs serve content types beside proto, JSON and raw bytes.
 	Codecs []Codec
 
-	// GRPC are options for grpc-go, such as interceptors and limits. Options
-	// that choose codecs or credentials are this package's own and must not
-	// be among them.
+	// Compressor compresses answers, such as "gzip", for callers that take it;
+	// "" is none, but for callers that compress their requests so.
+	Compressor string
+
+	// Observers see every call of a method that there is, before it is
+	// admitted and anything of it is read: for metrics, traces and logs.
+	Observers []middleware.Middleware
+
+	// Authorize decides on calls whose caller is known, before anything of
+	// them is read; nil is to allow all. Its error is the caller's.
+	Authorize func(context.Context, *middleware.Operation) error
+
+	// Middleware sees the calls that are served, in the declared order, the
+	// first outermost.
+	Middleware []middleware.Middleware
+
+	// GRPC are options for grpc-go, such as limits. Options that choose codecs
+	// or credentials are this package's own and must not be among them.
+	// Interceptors are better written as Middleware: grpc-go's for unary calls
+	// run after it, those for streams run before a call is admitted, and see
+	// messages that are not decoded.
 	GRPC []grpc.ServerOption
 
 	// Anonymous reports whether callers that showed no certificate are served;
@@ -50,9 +73,9 @@ type ServerOptions struct {
 // then Serve.
 type Server struct {
 	options   ServerOptions
-	codecs    codecs
 	admission admission
 	calls     *callLimit
+	dispatch  dispatch
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -86,6 +109,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCompressor(o.Compressor); err != nil {
+		return nil, err
+	}
 	if err := o.ServerLimits.decide(); err != nil {
 		return nil, err
 	}
@@ -98,10 +124,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	admission := admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now}
 	s := &Server{
 		options:   o,
-		codecs:    table,
-		admission: admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now},
+		admission: admission,
+		dispatch:  newDispatch(table, admission, o),
 		calls:     newCallLimit(o.MaxCalls),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
@@ -110,7 +137,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
 	}, o.ServerLimits.grpc()...)
-	options = append(options, o.GRPC...)
+	options = append(options, append(compressAnswers(o.Compressor), o.GRPC...)...)
 	s.foreign = grpc.NewServer(options...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
 	s.http = s.newHTTPServer()
@@ -164,6 +191,10 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return info
 }
 
+// Encodings returns the names of the server's codecs: the content subtypes
+// that calls may have.
+func (s *Server) Encodings() []string { return s.dispatch.codecs.names() }
+
 // Check returns the first mistake that was made in registering services. No
 // more can be registered after it.
 func (s *Server) Check() error {
@@ -181,7 +212,7 @@ func (s *Server) seal() error {
 	idle := newIdleStreams(s.options.StreamIdleTimeout)
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.codecs.wrapService(s.calls.wrapService(r.desc, idle), s.admission.admit)
+		desc := s.dispatch.wrap(s.calls.wrapService(r.desc, idle))
 		s.native.RegisterService(desc, r.impl)
 		s.foreign.RegisterService(wrapForeign(desc, s.options.MaxStreams), r.impl)
 	}

@@ -84,6 +84,7 @@ func (s *sources) connect(callee discovery.Service, p *proof, o settings) (*conn
 	rc, err := rpc.NewConn(callee, s.discovery, rpc.ConnOptions{
 		Transport:  p.transport,
 		Codecs:     o.Codecs,
+		Middleware: o.Middleware,
 		Dial:       p.dial(o.Network.Dial),
 		GRPC:       o.DialOptions,
 		ConnLimits: o.ConnLimits,
