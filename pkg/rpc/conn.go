@@ -116,7 +116,8 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if err != nil {
 		return nil, err
 	}
-	if err := o.ConnLimits.decide(); err != nil {
+	limits := &o.ConnLimits
+	if err := limits.decide(); err != nil {
 		return nil, err
 	}
 	if err := checkCompressor(o.Compressor); err != nil {
@@ -139,7 +140,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(limits.grpc(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),

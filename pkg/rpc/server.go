@@ -112,7 +112,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
-	if err := o.ServerLimits.decide(); err != nil {
+	limits := &o.ServerLimits
+	if err := limits.decide(); err != nil {
 		return nil, err
 	}
 	if o.Transport == nil {
@@ -136,7 +137,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, o.ServerLimits.grpc()...)
+	}, limits.grpc()...)
 	options = append(options, append(compressAnswers(o.Compressor), o.GRPC...)...)
 	s.foreign = grpc.NewServer(options...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
