@@ -318,14 +318,14 @@ var floods = map[string]func(a *attacker) error{
 	"garbage": func(a *attacker) error {
 		garbage := make([]byte, 1<<20)
 		_, _ = rand.Read(garbage) // it never fails
-		_, err := a.Conn.Write(garbage)
+		_, err := a.Write(garbage)
 		return err
 	},
 	"half a frame, and half a connection": func(a *attacker) error {
 		if _, err := a.open("/Streams/Do"); err != nil {
 			return err
 		}
-		if _, err := a.Conn.Write([]byte{0, 1, 0, 0, 0}); err != nil {
+		if _, err := a.Write([]byte{0, 1, 0, 0, 0}); err != nil {
 			return err
 		}
 		return a.Conn.(*net.TCPConn).CloseWrite()
@@ -391,7 +391,7 @@ func TestFloods(t *testing.T) {
 				}
 				during, _ := memory()
 				for _, a := range conns {
-					_ = a.Conn.Close()
+					_ = a.Close()
 				}
 				handlers := int64(attackers * floodLimits.MaxStreams)
 				if !native {
@@ -449,7 +449,10 @@ func TestAClientThatNeverReadsIsClosed(t *testing.T) {
 			}))
 			tt.ask(t, s)
 			select {
-			case <-left:
+			case err := <-left:
+				if err == nil {
+					t.Error("it took all of it")
+				}
 			case <-time.After(20 * time.Second):
 				t.Error("the handler still waits for it")
 			}

@@ -102,7 +102,9 @@ func FuzzConnection(f *testing.F) {
 		if err := server.Shutdown(ctx); err != nil {
 			f.Error(err)
 		}
-		<-served
+		if err := <-served; err != nil {
+			f.Error(err)
+		}
 	})
 	f.Fuzz(func(t *testing.T, how uint8, data []byte) {
 		if len(data) > 1<<16 {

@@ -28,13 +28,14 @@ func (s *Server) newHTTPServer() *http.Server {
 	if s.options.LoopbackOnly {
 		handler = anonymousLoopback(handler)
 	}
+	limits := &s.options.ServerLimits
 	server := &http.Server{
-		Handler:     s.admission.replacing(s.options.boundBodies(handler)),
+		Handler:     s.admission.replacing(limits.boundBodies(handler)),
 		ConnContext: connContext,
 		Protocols:   protocols,
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
-	s.options.ServerLimits.http(server)
+	limits.http(server)
 	return server
 }
 

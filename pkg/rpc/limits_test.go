@@ -46,6 +46,12 @@ func settled(n *atomic.Int64) int64 {
 	return last
 }
 
+// messages are what both ends of a stream have in common.
+type messages interface {
+	SendMsg(m any) error
+	RecvMsg(m any) error
+}
+
 // A reader that does not read holds the sender up, so that neither side's
 // memory grows, and nothing is lost when it reads on.
 func TestASlowReaderHoldsTheSenderUp(t *testing.T) {
@@ -55,7 +61,7 @@ func TestASlowReaderHoldsTheSenderUp(t *testing.T) {
 		held  = total * size / 4      // bytes that may be under way, whatever the windows
 		heap  = int64(2*held + 4<<20) // at both sides
 	)
-	send := func(stream grpc.Stream, sent *atomic.Int64) error {
+	send := func(stream messages, sent *atomic.Int64) error {
 		for range total {
 			if err := stream.SendMsg(wrapperspb.Bytes(make([]byte, size))); err != nil {
 				return err
@@ -64,7 +70,7 @@ func TestASlowReaderHoldsTheSenderUp(t *testing.T) {
 		}
 		return nil
 	}
-	receive := func(stream grpc.Stream) error {
+	receive := func(stream messages) error {
 		for i := range total {
 			if err := stream.RecvMsg(new(blob)); err != nil {
 				return fmt.Errorf("message %d: %w", i, err)

@@ -249,7 +249,7 @@ func TestWhatAnUnservedCallerCosts(t *testing.T) {
 			}
 			return a
 		}
-		t.Run("its message is not read, "+protocol, func(t *testing.T) {
+		t.Run(protocol+"/"+"its message is not read", func(t *testing.T) {
 			a := dial(t)
 			id, err := a.open("/grpc.testing.TestService/UnaryCall")
 			if err != nil {
@@ -264,7 +264,7 @@ func TestWhatAnUnservedCallerCosts(t *testing.T) {
 				t.Errorf("it got %v, want Unauthenticated", got)
 			}
 		})
-		t.Run("it is refused so often and no more, "+protocol, func(t *testing.T) {
+		t.Run(protocol+"/"+"it is refused so often and no more", func(t *testing.T) {
 			a := dial(t)
 			calls := 0
 			for ; ; calls++ {
