@@ -92,7 +92,7 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 		err = <-s.ended
 		s.receiving.Lock()
 		defer s.receiving.Unlock()
-		return err
+		return fromWire(ctx, err)
 	}
 	if !c.goWatched(func() {
 		err := c.chain(ctx, &s.operation)
