@@ -89,10 +89,10 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 		}
 		s.ClientStream = stream
 		s.open <- nil
-		err = <-s.ended
+		err = fromWire(ctx, <-s.ended)
 		s.receiving.Lock()
 		defer s.receiving.Unlock()
-		return fromWire(ctx, err)
+		return err
 	}
 	if !c.goWatched(func() {
 		err := c.chain(ctx, &s.operation)

@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/pkg/discovery"
@@ -113,7 +112,7 @@ func New(name string, o Options) (*Service, error) {
 	}
 	service.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	healthpb.RegisterHealthServer(server, service.health)
-	reflection.Register(server)
+	registerReflection(server)
 	runtimev1.RegisterRuntimeServer(server, &runtimeServer{service: service, started: time.Now()})
 	return service, nil
 }
@@ -131,11 +130,11 @@ func (s *Service) RegisterService(desc *grpc.ServiceDesc, impl any) {
 }
 
 // RegisterMethod implements rpc.Registrar, for rpc.Handle.
-func (s *Service) RegisterMethod(service string, m grpc.MethodDesc) error {
+func (s *Service) RegisterMethod(m rpc.Method) error {
 	s.mu.Lock()
 	s.registered = true
 	s.mu.Unlock()
-	return s.server.RegisterMethod(service, m)
+	return s.server.RegisterMethod(m)
 }
 
 // Identity returns the source of the service's certificate, for servers and
