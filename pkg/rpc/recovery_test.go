@@ -35,6 +35,11 @@ type unprintable struct{}
 
 func (unprintable) MarshalJSON() ([]byte, error) { panic(panicSecret) }
 
+// unsendable cannot be encoded.
+type unsendable struct{}
+
+func (unsendable) MarshalJSON() ([]byte, error) { return nil, errors.ErrUnsupported }
+
 // recovering counts the panics that it recovers from.
 func recovering() (middleware.Middleware, *atomic.Int64) {
 	var n atomic.Int64
@@ -196,7 +201,7 @@ func TestObserversSeeWhatTheCallerGets(t *testing.T) {
 		}
 	}
 	s := newServer(t, rpc.ServerOptions{Observers: []middleware.Middleware{watch}}, func(s *testServer) {
-		if err := rpc.Handle(s, "Bad/Answer", func(context.Context, *echoRequest) (*func(), error) { return new(func()), nil }); err != nil {
+		if err := rpc.Handle(s, "Bad/Answer", func(context.Context, *echoRequest) (*unsendable, error) { return &unsendable{}, nil }); err != nil {
 			t.Fatal(err)
 		}
 	})
