@@ -166,6 +166,16 @@ message page_map_string_page_tree {
 		{"a service that is described by generated code", []schema.Service{
 			{Name: "grpc.testing.TestService", Methods: []schema.Method{method[testgrpc.SimpleRequest, testgrpc.SimpleResponse]("UnaryCall")}},
 		}, nil},
+		{"a method that is described as a stream", []schema.Service{
+			{Name: "grpc.testing.TestService", Methods: []schema.Method{method[testgrpc.StreamingOutputCallRequest, testgrpc.StreamingOutputCallResponse]("StreamingOutputCall")}},
+		}, map[string]string{"grpc/testing/plain.proto": `syntax = "proto3";
+package grpc.testing;
+import "grpc/testing/messages.proto";
+
+service TestService {
+  rpc StreamingOutputCall(grpc.testing.StreamingOutputCallRequest) returns (grpc.testing.StreamingOutputCallResponse);
+}
+`}},
 		{"a service that is described otherwise", []schema.Service{
 			{Name: "grpc.testing.TestService", Methods: []schema.Method{method[testgrpc.SimpleRequest, testgrpc.Empty]("UnaryCall")}},
 		}, map[string]string{"grpc/testing/plain.proto": `syntax = "proto3";
