@@ -22,7 +22,7 @@ type (
 		Name    string `json:"name"`
 		Twice   int
 		Deep    string
-		Far     int `json:"near"`
+		Far     int `json:"Near"`
 		private int
 	}
 	Common struct{ Diamond int }
@@ -46,8 +46,8 @@ type (
 		Left
 		Right
 		Rival       int
-		Tagged      int    `json:"Rival"`
-		Near        int    `json:"near"`
+		Tagged      int `json:"Rival"`
+		Near        int
 		Deep        int    `json:"deep"`
 		Dash        int    `json:"-,"`
 		Never       int    `json:"-"`
@@ -76,7 +76,7 @@ const wantOuter = `message Outer {
   string Shown = 5;
   test.named named = 6;
   int64 Rival = 7;
-  int64 near = 8;
+  int64 Near = 8;
   int64 deep_2 = 9 [json_name = "deep"];
   int64 _ = 10 [json_name = "-"];
   int64 Empty = 11;
