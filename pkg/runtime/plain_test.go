@@ -70,7 +70,7 @@ func TestPlainServicesAreDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if file.GetFileDescriptorResponse() == nil {
+	if file.GetFileDescriptorResponse() == nil { //nolint:staticcheck // as above
 		t.Errorf("got %v", file)
 	}
 	if err := v1.CloseSend(); err != nil {
