@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"sigs.k8s.io/yaml"
 
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -56,7 +53,7 @@ is, read from a file (@FILE) or from standard input (-); without one it is {}.`,
 				}
 				answer, err := rpc.Call[json.RawMessage](ctx, svc.Conn(args[0]), args[1], &request)
 				if err != nil {
-					return callError(ctx, err)
+					return o.callError(ctx, err)
 				}
 				return o.printAnswer(*answer)
 			})
@@ -98,20 +95,6 @@ func shorten(s string) string {
 		return s[:most] + "…"
 	}
 	return s
-}
-
-// callError gives an error the exit code that says whether the service was
-// reached.
-func callError(ctx context.Context, err error) error {
-	st, ok := status.FromError(err)
-	if !ok {
-		return usage("%w", err)
-	}
-	code := exitFailed
-	if st.Code() == codes.Unavailable || errors.Is(ctx.Err(), context.Canceled) {
-		code = exitUnavailable
-	}
-	return &exitError{code, fmt.Errorf("%s: %s", st.Code(), st.Message())}
 }
 
 func (o *options) printAnswer(answer json.RawMessage) error {

@@ -37,7 +37,7 @@ It is asked of one instance, under the tool's own identity.`,
 			return o.withService(c, args[0], false, func(ctx context.Context, svc *xinhari.Service) error {
 				answer, err := runtimev1.NewRuntimeClient(svc.Conn(args[0])).Describe(ctx, &runtimev1.DescribeRequest{Service: service})
 				if err != nil {
-					return callError(ctx, err)
+					return o.callError(ctx, err)
 				}
 				if service == "" && !all {
 					answer.Services = slices.DeleteFunc(answer.Services, func(s *runtimev1.Service) bool { return builtIn(s.GetName()) })

@@ -28,6 +28,12 @@ type exitError struct {
 	err  error
 }
 
+// formattedError is an error in the output format that was asked for.
+type formattedError struct {
+	error
+	text string
+}
+
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
@@ -53,7 +59,12 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(s.err, "xinhari:", err)
+	var formatted *formattedError
+	if errors.As(err, &formatted) {
+		fmt.Fprint(s.err, formatted.text)
+	} else {
+		fmt.Fprintln(s.err, "xinhari:", err)
+	}
 	var exit *exitError
 	if errors.As(err, &exit) {
 		return exit.code

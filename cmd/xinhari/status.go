@@ -28,7 +28,7 @@ the service's namespace. Keys are never told.`,
 			return o.withService(c, args[0], false, func(ctx context.Context, svc *xinhari.Service) error {
 				answer, err := runtimev1.NewRuntimeClient(svc.Conn(args[0])).Status(ctx, &runtimev1.StatusRequest{})
 				if err != nil {
-					return callError(ctx, err)
+					return o.callError(ctx, err)
 				}
 				return o.printStatus(answer)
 			})

@@ -77,7 +77,7 @@ func (o *options) stream(ctx context.Context, conn grpc.ClientConnInterface, met
 	both := &grpc.StreamDesc{StreamName: name, ClientStreams: true, ServerStreams: true}
 	stream, err := conn.NewStream(ctx, both, "/"+service+"/"+name, grpc.ForceCodecV2(rpc.JSON()))
 	if err != nil {
-		return callError(ctx, err)
+		return o.callError(ctx, err)
 	}
 	// Nobody waits for it: a read of standard input cannot be called off.
 	go func() {
@@ -95,7 +95,7 @@ func (o *options) stream(ctx context.Context, conn grpc.ClientConnInterface, met
 		case err != nil && errors.As(context.Cause(ctx), &wrong):
 			return wrong
 		case err != nil:
-			return callError(ctx, err)
+			return o.callError(ctx, err)
 		}
 		if err := o.printEach(answer); err != nil {
 			return err

@@ -21,7 +21,7 @@ func Call[Rsp, Req any](ctx context.Context, conn grpc.ClientConnInterface, meth
 	}
 	rsp := new(Rsp)
 	if err := conn.Invoke(ctx, full, orEmpty(req), rsp, inJSON[Req, Rsp](opts)...); err != nil {
-		return nil, err
+		return nil, fromWire(ctx, err)
 	}
 	return rsp, nil
 }
@@ -67,8 +67,9 @@ func callStream[Rsp, Req any](ctx context.Context, conn grpc.ClientConnInterface
 	}
 	stream, err := conn.NewStream(ctx, &desc, full, inJSON[Req, Rsp](opts)...)
 	if err != nil {
-		return nil, err
+		return nil, fromWire(ctx, err)
 	}
+	stream = &clientStream{stream, ctx} // also of a connection that is not a Conn
 	return &ClientStream[Rsp, Req]{*newStream[Rsp, Req](stream), stream}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	"github.com/xinhari/xinhari/pkg/middleware"
 )
@@ -20,11 +21,27 @@ type dispatch struct {
 
 // newDispatch returns how a server's calls are brought to their handlers.
 func newDispatch(t codecs, a admission, o ServerOptions) dispatch {
-	all := append([]middleware.Middleware(nil), o.Observers...)
+	var all []middleware.Middleware
+	if len(o.Observers) > 0 {
+		all = append([]middleware.Middleware{identify}, o.Observers...)
+	}
 	if len(o.Observers)+len(o.Middleware) > 0 || o.Authorize != nil {
 		all = append(all, a.middleware(o.Authorize))
 	}
 	return dispatch{service: o.Service, codecs: t, admit: a.admit, chain: middleware.Chain(append(all, o.Middleware...)...)}
+}
+
+// identify lets observers know the peer of a call that net/http brought, whether
+// it is admitted or not.
+func identify(next middleware.Handler) middleware.Handler {
+	return func(ctx context.Context, o *middleware.Operation) error {
+		if l, ok := ctx.Value(linkKey{}).(*link); ok {
+			if from, ok := peer.FromContext(ctx); ok {
+				ctx = peer.NewContext(ctx, &peer.Peer{Addr: from.Addr, LocalAddr: from.LocalAddr, AuthInfo: l.info})
+			}
+		}
+		return next(ctx, o)
+	}
 }
 
 // middleware admits calls, and authorizes those that are admitted.
@@ -82,7 +99,7 @@ func (d dispatch) unary(service string, m grpc.MethodDesc) grpc.MethodHandler {
 		}
 		if err != nil {
 			e.release()
-			return nil, err
+			return nil, toWire(err)
 		}
 		return e, nil
 	}
@@ -107,10 +124,10 @@ func (d dispatch) stream(service string, s grpc.StreamDesc) grpc.StreamHandler {
 			if err != nil {
 				return err
 			}
-			return run(ctx)
+			return toWire(run(ctx))
 		}
 		*o = middleware.Operation{Kind: kind, Side: middleware.Server, Name: name, Service: d.service, Do: run, Headers: served{}}
-		return d.chain(stream.Context(), o)
+		return toWire(d.chain(stream.Context(), o))
 	}
 }
 

@@ -8,8 +8,9 @@
 // plain Go handlers through it. Plain Go messages travel as JSON or, by the
 // schema of package schema, as protobuf.
 //
-// Errors are gRPC statuses. A content type that a server or client has no
-// codec for is codes.Unimplemented, and the message lists those there are.
+// Errors are gRPC statuses, and at both sides an [Error], which errors.Is and
+// errors.As find. A content type that a server or client has no codec for is
+// codes.Unimplemented, and the message lists those there are.
 //
 // The package knows nothing of where services are (that is pkg/discovery) nor
 // of who may call (pkg/authz): a Conn is given endpoints, and a Server a

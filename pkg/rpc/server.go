@@ -25,8 +25,12 @@ type ServerOptions struct {
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
-	// Codecs serve content types beside proto and JSON.
+	// Codecs serve content types beside proto, JSON and raw bytes.
 	Codecs []Codec
+
+	// Compressor compresses answers, such as "gzip", for callers that take it;
+	// "" is none, but for callers that compress their requests so.
+	Compressor string
 
 	// Observers see every call of a method that there is, before it is
 	// admitted and anything of it is read: for metrics, traces and logs.
@@ -121,6 +125,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCompressor(o.Compressor); err != nil {
+		return nil, err
+	}
 	if o.MaxHandshakes < 0 {
 		return nil, errors.New("rpc: MaxHandshakes is negative")
 	}
@@ -154,7 +161,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, o.GRPC...)
+	}, append(compressAnswers(o.Compressor), o.GRPC...)...)
 	s.foreign = grpc.NewServer(options...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
 	s.http = s.newHTTPServer()
