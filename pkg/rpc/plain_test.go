@@ -142,7 +142,10 @@ func TestPlainStreams(t *testing.T) {
 		})
 	}
 	t.Run("a client that leaves ends the handler", func(t *testing.T) {
-		for range rpc.CallServerStream[counted](t.Context(), own, "Counter/Count", &counted{N: -1}) {
+		for _, err := range rpc.CallServerStream[counted](t.Context(), own, "Counter/Count", &counted{N: -1}) {
+			if err != nil {
+				t.Error(err)
+			}
 			break
 		}
 		select {
