@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,9 +98,11 @@ type Server struct {
 	// connections, foreign answers what net/http hands it. A single one could
 	// not stop gracefully: grpc-go's GracefulStop cuts off calls that came
 	// through ServeHTTP, and net/http's Shutdown waits for them.
-	native  *grpc.Server
+	native  *grpc.Server // nil until Serve: it begins with goroutines
 	foreign *grpc.Server
 	http    *http.Server
+
+	newNative func() *grpc.Server
 }
 
 type serverState int
@@ -150,7 +153,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 		grpc.UnknownServiceHandler(s.admission.unknown),
 	}, o.GRPC...)
 	s.foreign = grpc.NewServer(options...)
-	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
+	s.newNative = func() *grpc.Server {
+		return grpc.NewServer(slices.Concat(nativeTuning(), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)
+	}
 	s.http = s.newHTTPServer()
 	return s, nil
 }
@@ -210,7 +215,7 @@ func (s *Server) Check() error {
 	return s.seal()
 }
 
-// seal hands the services to both gRPC servers, once.
+// seal ends the registering of services, and hands them to the foreign server.
 func (s *Server) seal() error {
 	if s.registry.err != nil || s.sealed {
 		return s.registry.err
@@ -218,9 +223,7 @@ func (s *Server) seal() error {
 	s.sealed = true
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.dispatch.wrap(r.desc)
-		s.native.RegisterService(desc, r.impl)
-		s.foreign.RegisterService(desc, r.impl)
+		s.foreign.RegisterService(s.dispatch.wrap(r.desc), r.impl)
 	}
 	return nil
 }
@@ -241,6 +244,11 @@ func (s *Server) Serve(lis net.Listener) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.state, s.listener, s.cancel = stateServing, lis, cancel
+	s.native = s.newNative()
+	for _, name := range s.registry.order {
+		r := s.registry.services[name]
+		s.native.RegisterService(s.dispatch.wrap(r.desc), r.impl)
+	}
 	native, foreign := newHandoff(lis.Addr(), true), newHandoff(lis.Addr(), false)
 	s.mu.Unlock()
 
@@ -279,6 +287,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	serving := s.state == stateServing
 	s.state, s.sealed = stateClosed, true
+	native := s.native
 	if serving {
 		s.cancel()
 		_ = s.listener.Close()
@@ -288,7 +297,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		s.native.GracefulStop()
+		if native != nil {
+			native.GracefulStop()
+		}
 	}()
 	httpErr := s.http.Shutdown(ctx)
 	var err error
@@ -301,7 +312,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = httpErr
 	}
 	// After a graceful stop these find nothing left to do.
-	s.native.Stop()
+	if native != nil {
+		native.Stop()
+	}
 	_ = s.http.Close()
 	s.foreign.Stop()
 	if serving {
