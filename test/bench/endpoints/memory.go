@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed" // the pods' manifests
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -82,7 +83,7 @@ func podMemory(ctx context.Context, deployment string) (role.Memory, error) {
 		select {
 		case <-time.After(500 * time.Millisecond):
 		case <-ctx.Done():
-			return role.Memory{}, fmt.Errorf("%s told nothing of its memory (%w); its log:\n%s", deployment, err, out)
+			return role.Memory{}, fmt.Errorf("%s told nothing of its memory: %w; its log:\n%s", deployment, errors.Join(ctx.Err(), err), out)
 		}
 	}
 }

@@ -27,6 +27,9 @@ func (r report) table(w io.Writer) error {
 	for _, row := range r.Memory.rows() {
 		_, _ = fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
+	if len(r.Latencies) == 0 {
+		return t.Flush()
+	}
 	_, _ = fmt.Fprintln(t)
 	_, _ = fmt.Fprintln(t, "CHANGE\tFROM\tTO\tPODS\tMEDIAN\tMIN\tMAX")
 	for _, l := range r.Latencies {
@@ -44,6 +47,9 @@ func (r report) markdown(w io.Writer) error {
 		if i == 0 {
 			fmt.Fprintln(w, "|---|--:|--:|--:|---|")
 		}
+	}
+	if len(r.Latencies) == 0 {
+		return nil
 	}
 	fmt.Fprint(w, "\n| change | from | to | pods | median, ms | min | max |\n|---|---|---|--:|--:|--:|--:|\n")
 	for _, l := range r.Latencies {

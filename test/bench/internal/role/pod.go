@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"google.golang.org/grpc"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/xinhari/xinhari/test/bench/internal/load"
@@ -16,6 +15,9 @@ import (
 
 // podCalls is how many calls a pod makes to itself before its memory is read.
 const podCalls = 20000
+
+// findTimeout bounds how long a pod may take to find itself.
+const findTimeout = 30 * time.Second
 
 // Memory is what a pod prints, as one line of JSON.
 type Memory struct {
@@ -36,12 +38,22 @@ func (s Subject) pod(ctx context.Context, out io.Writer) error {
 	}()
 	client := testgrpc.NewTestServiceClient(conn)
 	request := &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, 64)}}
-	for i := range podCalls {
-		call, cancel := context.WithTimeout(ctx, 30*time.Second) // the first finds itself
-		_, err := client.UnaryCall(call, request, grpc.WaitForReady(true))
+	found := time.Now().Add(findTimeout)
+	for made := 0; made < podCalls; {
+		call, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := client.UnaryCall(call, request)
 		cancel()
-		if err != nil {
-			return fmt.Errorf("call %d: %w", i+1, err)
+		switch {
+		case err == nil:
+			made++
+		case made > 0 || time.Now().After(found):
+			return fmt.Errorf("call %d: %w", made+1, err)
+		default: // the pod is not ready, or that has not been heard of yet
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
 	m, err := usage.ReadMemory()
