@@ -74,7 +74,7 @@ func TestCompareIsWithinARound(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
-	args := []string{"-only", "(json|foreign|stream)/64B/64", "-rounds", "1", "-duration", "50ms", "-o", "json"}
+	args := []string{"-only", "(json|foreign|stream)/64B/64|awake", "-rounds", "1", "-duration", "50ms", "-o", "json"}
 	if err := run(t.Context(), args, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestRun(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatal(err)
 	}
-	if want := 3 * len(metrics()); len(r.Rows) != want {
+	if want := 4 * len(metrics()); len(r.Rows) != want {
 		t.Fatalf("%d rows, want %d", len(r.Rows), want)
 	}
 	for _, row := range r.Rows {

@@ -99,6 +99,14 @@ func (p plan) measure(ctx context.Context, s scenario, e entry) (taken sample, e
 	if err := client.Ask(role.Open, order, nil); err != nil {
 		return nil, err
 	}
+	var awake []*child.Process
+	if s.awake {
+		c, err := start(bare, role.Awake)
+		if err != nil {
+			return nil, err
+		}
+		awake = append(awake, c)
+	}
 	if err := client.Ask(role.Run, p.warmUp, nil); err != nil {
 		return nil, err
 	}
@@ -107,11 +115,11 @@ func (p plan) measure(ctx context.Context, s scenario, e entry) (taken sample, e
 			return nil, err
 		}
 	}
-	return p.sample(client, children[:servers])
+	return p.sample(client, children[:servers], awake)
 }
 
-// sample has the client make its calls.
-func (p plan) sample(client *child.Process, servers []*child.Process) (sample, error) {
+// sample has the client make its calls. What awake has used is nobody's.
+func (p plan) sample(client *child.Process, servers, awake []*child.Process) (sample, error) {
 	before, err := usages(servers)
 	if err != nil {
 		return nil, err
@@ -120,11 +128,19 @@ func (p plan) sample(client *child.Process, servers []*child.Process) (sample, e
 	if err != nil {
 		return nil, err
 	}
+	idle, err := usages(awake)
+	if err != nil {
+		return nil, err
+	}
 	var r role.Ran
 	if err := client.Ask(role.Run, p.duration, &r); err != nil {
 		return nil, err
 	}
 	busyAfter, err := usage.Machine()
+	if err != nil {
+		return nil, err
+	}
+	idleAfter, err := usages(awake)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +162,11 @@ func (p plan) sample(client *child.Process, servers []*child.Process) (sample, e
 		}
 		used = used.Plus(after[i].Since(before[i]))
 	}
-	return figures(r, used, len(servers), busyAfter-busyBefore), nil
+	busy := busyAfter - busyBefore
+	for i := range awake {
+		busy -= idleAfter[i].Since(idle[i]).CPU
+	}
+	return figures(r, used, len(servers), busy), nil
 }
 
 // figures computes a sample from what the client ran, what its servers used

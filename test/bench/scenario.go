@@ -17,6 +17,9 @@ type scenario struct {
 
 	// foreign: own is a server only, and its client is bare's.
 	foreign bool
+
+	// awake: the processors are kept from sleeping meanwhile.
+	awake bool
 }
 
 // scenarios returns those whose name only matches.
@@ -35,6 +38,7 @@ func scenarios(only *regexp.Regexp) []scenario {
 			add(scenario{name: fmt.Sprintf("unary/%s/%d", payload.name, n), load: load.Spec{Shape: load.Unary, Payload: payload.size, Concurrency: n}})
 		}
 	}
+	add(scenario{name: "awake/64B/1", load: load.Spec{Shape: load.Unary, Payload: 64, Concurrency: 1}, awake: true})
 	for _, n := range []int{1, 64} {
 		add(scenario{name: fmt.Sprintf("stream/64B/%d", n), load: load.Spec{Shape: load.Stream, Payload: 64, Concurrency: n}})
 	}

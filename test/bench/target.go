@@ -15,6 +15,9 @@ type target struct {
 // targetOf returns the target of a row, and whether it has one.
 func targetOf(scenario string, m metric) (target, bool) {
 	shape, _, _ := strings.Cut(scenario, "/")
+	if shape == "awake" {
+		shape = "unary"
+	}
 	alone := strings.HasSuffix(scenario, "/1")
 	switch {
 	case shape == "unary" && m == p50 && alone:

@@ -52,6 +52,7 @@ func TestTargets(t *testing.T) {
 		"unary/64B/64":   {p99, rate, cpuPerCall, allocsPerCall},
 		"unary/4KiB/1":   {p50, p99, cpuPerCall, allocsPerCall},
 		"unary/4KiB/64":  {p99, rate, cpuPerCall, allocsPerCall},
+		"awake/64B/1":    {p50, p99, cpuPerCall, allocsPerCall},
 		"stream/64B/1":   {rate, cpuPerCall},
 		"stream/64B/64":  {rate, cpuPerCall},
 		"json/64B/1":     {rate},

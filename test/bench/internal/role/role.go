@@ -1,5 +1,6 @@
 // Package role is main of the programs that are measured: a server, a client
-// of several servers, or both in one, of any subject.
+// of several servers, or both in one, of any subject; and of the process that
+// keeps the machine's processors from sleeping meanwhile.
 package role
 
 import (
@@ -63,7 +64,10 @@ const (
 	Server = "server"
 	Client = "client"
 	Pod    = "pod"
+	Awake  = "awake"
 )
+
+func roles() []string { return []string{Server, Client, Pod, Awake} }
 
 // Main is main of a subject's program. It ends the process.
 func Main(s Subject) {
@@ -79,7 +83,7 @@ func Main(s Subject) {
 // run does what Main does, but for the end.
 func run(ctx context.Context, s Subject, args []string) (err error) {
 	if len(args) != 1 {
-		return fmt.Errorf("called with %q: want %s, %s or %s", args, Server, Client, Pod)
+		return fmt.Errorf("called with %q: want one of %q", args, roles())
 	}
 	var stops []Stop
 	defer func() {
@@ -105,10 +109,14 @@ func run(ctx context.Context, s Subject, args []string) (err error) {
 		s.addServer(handlers, onStop)
 	case Client:
 		s.addClient(handlers, onStop)
+	case Awake:
+		if err := addAwake(handlers); err != nil {
+			return err
+		}
 	case Pod:
 		return s.pod(ctx, os.Stdout)
 	default:
-		return fmt.Errorf("role %q: want %s, %s or %s", args[0], Server, Client, Pod)
+		return fmt.Errorf("role %q: want one of %q", args[0], roles())
 	}
 	return child.Serve(ctx, os.Stdin, os.Stdout, handlers)
 }
