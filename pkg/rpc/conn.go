@@ -32,8 +32,12 @@ type ConnOptions struct {
 	// Transport secures the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
-	// Codecs serve content types beside proto and JSON.
+	// Codecs serve content types beside proto, JSON and raw bytes.
 	Codecs []Codec
+
+	// Compressor compresses requests, such as "gzip"; "" is none. A call's
+	// grpc.UseCompressor goes before it. Answers come compressed as requests are.
+	Compressor string
 
 	// Traffic says how to call until SetTraffic says otherwise.
 	Traffic Traffic
@@ -109,6 +113,9 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCompressor(o.Compressor); err != nil {
+		return nil, err
+	}
 	if o.Transport == nil {
 		o.Transport = identity.Plaintext()
 	}
@@ -126,7 +133,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),
@@ -190,7 +197,7 @@ var errConnClosed = status.Error(codes.Canceled, "the connection is closed")
 // Invoke implements grpc.ClientConnInterface.
 func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	if c.chain != nil {
-		return c.through(ctx, method, args, reply, opts)
+		return fromWire(ctx, c.through(ctx, method, args, reply, opts))
 	}
 	return c.invoke(ctx, method, args, reply, opts)
 }
@@ -198,11 +205,11 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts 
 // invoke makes a unary call.
 func (c *Conn) invoke(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
 	if err := c.wait(ctx); err != nil {
-		return err
+		return fromWire(ctx, err)
 	}
 	opts, err := c.ownCodec(opts)
 	if err != nil {
-		return err
+		return fromWire(ctx, err)
 	}
 	if timeout := time.Duration(c.timeout.Load()); timeout > 0 {
 		if _, ok := ctx.Deadline(); !ok {
@@ -211,13 +218,14 @@ func (c *Conn) invoke(ctx context.Context, method string, args, reply any, opts 
 			defer cancel()
 		}
 	}
-	return c.cc.Invoke(ctx, method, args, reply, opts...)
+	return fromWire(ctx, c.cc.Invoke(ctx, method, args, reply, opts...))
 }
 
 // NewStream implements grpc.ClientConnInterface.
 func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if c.chain != nil {
-		return c.openThrough(ctx, desc, method, opts)
+		stream, err := c.openThrough(ctx, desc, method, opts)
+		return stream, fromWire(ctx, err)
 	}
 	return c.newStream(ctx, desc, method, opts)
 }
@@ -225,18 +233,25 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 // newStream opens a stream.
 func (c *Conn) newStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts []grpc.CallOption) (grpc.ClientStream, error) {
 	if err := c.wait(ctx); err != nil {
-		return nil, err
+		return nil, fromWire(ctx, err)
 	}
 	opts, err := c.ownCodec(opts)
 	if err != nil {
-		return nil, err
+		return nil, fromWire(ctx, err)
 	}
-	return c.cc.NewStream(ctx, desc, method, opts...)
+	stream, err := c.cc.NewStream(ctx, desc, method, opts...)
+	if err != nil {
+		return nil, fromWire(ctx, err)
+	}
+	return &clientStream{stream, ctx}, nil
 }
 
 // ownCodec replaces grpc.CallContentSubtype, which would look in grpc-go's
 // global registry, by the codec of that name from the table.
 func (c *Conn) ownCodec(opts []grpc.CallOption) ([]grpc.CallOption, error) {
+	if err := unknownCompressor(opts); err != nil {
+		return nil, err
+	}
 	for i, o := range opts {
 		if subtype, ok := o.(grpc.ContentSubtypeCallOption); ok {
 			codec, err := c.codecs.lookup(subtype.ContentSubtype)

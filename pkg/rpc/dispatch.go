@@ -82,7 +82,7 @@ func (d dispatch) unary(service string, m grpc.MethodDesc) grpc.MethodHandler {
 		}
 		if err != nil {
 			e.release()
-			return nil, err
+			return nil, toWire(err)
 		}
 		return e, nil
 	}
@@ -107,10 +107,10 @@ func (d dispatch) stream(service string, s grpc.StreamDesc) grpc.StreamHandler {
 			if err != nil {
 				return err
 			}
-			return run(ctx)
+			return toWire(run(ctx))
 		}
 		*o = middleware.Operation{Kind: kind, Side: middleware.Server, Name: name, Service: d.service, Do: run, Headers: served{}}
-		return d.chain(stream.Context(), o)
+		return toWire(d.chain(stream.Context(), o))
 	}
 }
 

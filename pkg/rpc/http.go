@@ -46,7 +46,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case err == nil && (mediaType == "application/grpc" || strings.HasPrefix(mediaType, "application/grpc+")):
-		s.foreign.ServeHTTP(w, r)
+		if !refuseCompression(w, r) {
+			s.foreign.ServeHTTP(w, r)
+		}
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		writeError(w, http.StatusMethodNotAllowed, codes.Unimplemented, "call a method by POST /Service/Method")

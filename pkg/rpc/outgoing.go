@@ -87,7 +87,7 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 		}
 		s.ClientStream = stream
 		s.open <- nil
-		return <-s.ended
+		return fromWire(ctx, <-s.ended)
 	}
 	if !c.goWatched(func() {
 		err := c.chain(ctx, &s.operation)

@@ -25,8 +25,12 @@ type ServerOptions struct {
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
-	// Codecs serve content types beside proto and JSON.
+	// Codecs serve content types beside proto, JSON and raw bytes.
 	Codecs []Codec
+
+	// Compressor compresses answers, such as "gzip", for callers that take it;
+	// "" is none, but for callers that compress their requests so.
+	Compressor string
 
 	// Observers see every call of a method that there is, before it is
 	// admitted and anything of it is read: for metrics, traces and logs.
@@ -37,12 +41,14 @@ type ServerOptions struct {
 	Authorize func(context.Context, *middleware.Operation) error
 
 	// Middleware sees the calls that are served, in the declared order, the
-	// first outermost; interceptors among GRPC come after it.
+	// first outermost.
 	Middleware []middleware.Middleware
 
-	// GRPC are options for grpc-go, such as interceptors and limits. Options
-	// that choose codecs or credentials are this package's own and must not
-	// be among them.
+	// GRPC are options for grpc-go, such as limits. Options that choose codecs
+	// or credentials are this package's own and must not be among them.
+	// Interceptors are better written as Middleware: grpc-go's for unary calls
+	// run after it, those for streams run before a call is admitted, and see
+	// messages that are not decoded.
 	GRPC []grpc.ServerOption
 
 	// Anonymous reports whether callers that showed no certificate are served;
@@ -119,6 +125,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCompressor(o.Compressor); err != nil {
+		return nil, err
+	}
 	if o.MaxHandshakes < 0 {
 		return nil, errors.New("rpc: MaxHandshakes is negative")
 	}
@@ -151,7 +160,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, o.GRPC...)
+	}, append(compressAnswers(o.Compressor), o.GRPC...)...)
 	s.foreign = grpc.NewServer(options...)
 	s.newNative = func() *grpc.Server {
 		return grpc.NewServer(slices.Concat(nativeTuning(), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)
@@ -206,6 +215,10 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	}
 	return info
 }
+
+// Encodings returns the names of the server's codecs: the content subtypes
+// that calls may have.
+func (s *Server) Encodings() []string { return s.dispatch.codecs.names() }
 
 // Check returns the first mistake that was made in registering services. No
 // more can be registered after it.
