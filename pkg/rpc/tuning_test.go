@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -73,7 +74,7 @@ func TestServerGrantsItsWindows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			deadline(t, conn)
 			if _, err := io.WriteString(conn, preface+http2.ClientPreface); err != nil {
 				t.Fatal(err)
@@ -103,13 +104,13 @@ func TestClientGrantsItsWindows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer lis.Close()
+			defer func() { _ = lis.Close() }()
 			ownConn(t, rpc.ConnOptions{GRPC: c.grpc}, netip.MustParseAddrPort(lis.Addr().String()))
 			conn, err := lis.Accept()
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			deadline(t, conn)
 			if _, err := io.ReadFull(conn, make([]byte, len(preface+http2.ClientPreface))); err != nil {
 				t.Fatal(err)
@@ -166,7 +167,7 @@ func TestShutdownBeforeServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Serve(lis); err != rpc.ErrServerClosed {
+	if err := s.Serve(lis); !errors.Is(err, rpc.ErrServerClosed) {
 		t.Errorf("Serve = %v, want %v", err, rpc.ErrServerClosed)
 	}
 }
