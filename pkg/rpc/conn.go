@@ -20,6 +20,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // Endpoints is where the instances of services are: a discovery.Discovery.
@@ -105,7 +106,7 @@ const syncTimeout = 10 * time.Second
 // NewConn returns a connection to service. Connections are made in the
 // background; Close ends them.
 func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Conn, error) {
-	table, err := newCodecs(o.Codecs)
+	table, err := newCodecs(o.Codecs, schema.New())
 	if err != nil {
 		return nil, err
 	}

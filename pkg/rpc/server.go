@@ -14,6 +14,7 @@ import (
 
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
@@ -99,6 +100,7 @@ type Server struct {
 	listener net.Listener
 	done     chan struct{} // closed when Serve has returned
 	sealed   bool
+	files    *schema.Files // of the plain services, once sealed
 
 	// Two gRPC servers of the same services: native has our clients'
 	// connections, foreign answers what net/http hands it. A single one could
@@ -121,7 +123,8 @@ const (
 
 // NewServer returns a server without services. It does no I/O.
 func NewServer(o ServerOptions) (*Server, error) {
-	table, err := newCodecs(o.Codecs)
+	types := schema.New()
+	table, err := newCodecs(o.Codecs, types)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +157,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		options:   o,
 		admission: admission,
 		dispatch:  newDispatch(table, admission, o),
+		registry:  registry{types: types},
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
@@ -183,13 +187,13 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 }
 
 // RegisterMethod implements Registrar, for Handle.
-func (s *Server) RegisterMethod(service string, m grpc.MethodDesc) error {
+func (s *Server) RegisterMethod(m Method) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {
 		return errSealed
 	}
-	return s.registry.addMethod(service, m)
+	return s.registry.addMethod(m)
 }
 
 var errSealed = errors.New("rpc: services are registered before the server starts")
@@ -234,6 +238,9 @@ func (s *Server) seal() error {
 		return s.registry.err
 	}
 	s.sealed = true
+	if s.files, s.registry.err = s.registry.describe(); s.registry.err != nil {
+		return s.registry.err
+	}
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
 		s.foreign.RegisterService(s.dispatch.wrap(r.desc), r.impl)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/xinhari/xinhari/pkg/catalog"
@@ -72,8 +73,19 @@ type Options struct {
 	Codecs []rpc.Codec
 
 	// Middleware sees the service's calls, those that it serves and those that
-	// it makes, in the declared order, the first outermost.
+	// it makes, in the declared order, the first outermost. Outside of it are
+	// the runtime's own: traces, metrics, access log and recovery from panics,
+	// and, of what is served, admission. Served calls get no deadline that they
+	// do not bring, unless middleware.Deadline is among these.
 	Middleware []middleware.Middleware
+
+	// TracerProvider takes a span of each operation, by OpenTelemetry's
+	// conventions, and says what is sampled; nil is not to trace, and not to
+	// pass on the traces of others.
+	TracerProvider trace.TracerProvider
+
+	// AccessLog takes a line for each operation that is over; nil is none.
+	AccessLog *slog.Logger
 
 	// ServerOptions and DialOptions are handed to grpc-go; see
 	// rpc.ServerOptions and rpc.ConnOptions for those that must not be here.

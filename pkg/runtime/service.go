@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/pkg/discovery"
@@ -39,6 +38,7 @@ type Service struct {
 	server   *rpc.Server
 	health   *health.Server
 	sources  *sources
+	observe  *observers
 
 	failed chan error // at most one error that ends Run
 
@@ -81,11 +81,16 @@ func New(name string, o Options) (*Service, error) {
 	if err := p.open(s, src); err != nil {
 		return nil, err
 	}
+	looking, err := newObservers(s, p)
+	if err != nil {
+		return nil, err
+	}
 	server, err := rpc.NewServer(rpc.ServerOptions{
 		Service:      s.service.String(),
 		Transport:    p.transport,
 		Anonymous:    p.anonymous,
 		Codecs:       s.Codecs,
+		Observers:    looking.served(),
 		Middleware:   s.Middleware,
 		GRPC:         s.ServerOptions,
 		LoopbackOnly: s.Profile == Local,
@@ -101,12 +106,13 @@ func New(name string, o Options) (*Service, error) {
 		server:   server,
 		health:   health.NewServer(),
 		sources:  src,
+		observe:  looking,
 		conns:    map[discovery.Service]*conn{},
 		failed:   make(chan error, 1),
 	}
 	service.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	healthpb.RegisterHealthServer(server, service.health)
-	reflection.Register(server)
+	registerReflection(server)
 	runtimev1.RegisterRuntimeServer(server, &runtimeServer{service: service, started: time.Now()})
 	return service, nil
 }
@@ -124,11 +130,11 @@ func (s *Service) RegisterService(desc *grpc.ServiceDesc, impl any) {
 }
 
 // RegisterMethod implements rpc.Registrar, for rpc.Handle.
-func (s *Service) RegisterMethod(service string, m grpc.MethodDesc) error {
+func (s *Service) RegisterMethod(m rpc.Method) error {
 	s.mu.Lock()
 	s.registered = true
 	s.mu.Unlock()
-	return s.server.RegisterMethod(service, m)
+	return s.server.RegisterMethod(m)
 }
 
 // Identity returns the source of the service's certificate, for servers and
@@ -157,7 +163,9 @@ func (s *Service) Conn(name string) grpc.ClientConnInterface {
 		return failedConn{status.Error(codes.Canceled, ErrClosed.Error())}
 	}
 	s.proof.run()
-	c, err := s.sources.connect(callee, s.proof, s.settings)
+	settings := s.settings
+	settings.Middleware = s.observe.made(settings.Middleware)
+	c, err := s.sources.connect(callee, s.proof, settings)
 	if err != nil {
 		return failedConn{status.Error(codes.Internal, err.Error())}
 	}
@@ -225,7 +233,7 @@ func (s *Service) start(ctx context.Context) error {
 		return err
 	}
 	if s.settings.AdminAddress != off {
-		a, err := startAdmin(ctx, s.settings.AdminAddress, s.proof.valid, newMetrics(s.proof, s.logger))
+		a, err := startAdmin(ctx, s.settings.AdminAddress, s.proof.valid, s.observe.handler())
 		if err != nil {
 			return err
 		}
