@@ -61,15 +61,18 @@ func deadline(t *testing.T, conn net.Conn) {
 
 func TestServerGrantsItsWindows(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		grpc []grpc.ServerOption
-		want windows
+		name    string
+		options rpc.ServerOptions
+		want    windows
 	}{
-		{"those that calls between services want", nil, windows{1 << 20, 4 << 20}},
-		{"the user's", []grpc.ServerOption{grpc.StaticStreamWindowSize(128 << 10), grpc.StaticConnWindowSize(256 << 10)}, windows{128 << 10, 256 << 10}},
+		{"those that calls between services want", rpc.ServerOptions{}, windows{1 << 20, 4 << 20}},
+		{"grpc-go's", rpc.ServerOptions{DynamicWindows: true}, windows{65535, 65535}},
+		{"the user's", rpc.ServerOptions{GRPC: []grpc.ServerOption{
+			grpc.StaticStreamWindowSize(128 << 10), grpc.StaticConnWindowSize(256 << 10),
+		}}, windows{128 << 10, 256 << 10}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newServer(t, rpc.ServerOptions{GRPC: c.grpc}, nil)
+			s := newServer(t, c.options, nil)
 			conn, err := net.Dial("tcp", s.addr.String())
 			if err != nil {
 				t.Fatal(err)
@@ -92,12 +95,15 @@ func TestServerGrantsItsWindows(t *testing.T) {
 
 func TestClientGrantsItsWindows(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		grpc []grpc.DialOption
-		want windows
+		name    string
+		options rpc.ConnOptions
+		want    windows
 	}{
-		{"those that calls between services want", nil, windows{1 << 20, 4 << 20}},
-		{"the user's", []grpc.DialOption{grpc.WithStaticStreamWindowSize(128 << 10), grpc.WithStaticConnWindowSize(256 << 10)}, windows{128 << 10, 256 << 10}},
+		{"those that calls between services want", rpc.ConnOptions{}, windows{1 << 20, 4 << 20}},
+		{"grpc-go's", rpc.ConnOptions{DynamicWindows: true}, windows{65535, 65535}},
+		{"the user's", rpc.ConnOptions{GRPC: []grpc.DialOption{
+			grpc.WithStaticStreamWindowSize(128 << 10), grpc.WithStaticConnWindowSize(256 << 10),
+		}}, windows{128 << 10, 256 << 10}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -105,7 +111,7 @@ func TestClientGrantsItsWindows(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = lis.Close() }()
-			ownConn(t, rpc.ConnOptions{GRPC: c.grpc}, netip.MustParseAddrPort(lis.Addr().String()))
+			ownConn(t, c.options, netip.MustParseAddrPort(lis.Addr().String()))
 			conn, err := lis.Accept()
 			if err != nil {
 				t.Fatal(err)

@@ -87,6 +87,10 @@ type Options struct {
 	// AccessLog takes a line for each operation that is over; nil is none.
 	AccessLog *slog.Logger
 
+	// DynamicWindows lets grpc-go find out how much of a stream may be under
+	// way; see rpc.ServerOptions.
+	DynamicWindows bool
+
 	// ServerOptions and DialOptions are handed to grpc-go; see
 	// rpc.ServerOptions and rpc.ConnOptions for those that must not be here.
 	ServerOptions []grpc.ServerOption

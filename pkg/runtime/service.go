@@ -95,6 +95,8 @@ func New(name string, o Options) (*Service, error) {
 		GRPC:         s.ServerOptions,
 		LoopbackOnly: s.Profile == Local,
 		Logger:       s.Logger,
+
+		DynamicWindows: s.DynamicWindows,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("xinhari: %w", err)

@@ -88,6 +88,8 @@ func (s *sources) connect(callee discovery.Service, p *proof, o settings) (*conn
 		Dial:       p.dial(o.Network.Dial),
 		GRPC:       o.DialOptions,
 		Logger:     o.Logger,
+
+		DynamicWindows: o.DynamicWindows,
 	})
 	if err != nil {
 		return nil, err
