@@ -58,6 +58,9 @@ type ConnOptions struct {
 	// own and must not be among them.
 	GRPC []grpc.DialOption
 
+	// DynamicWindows is as ServerOptions.DynamicWindows, for what comes back.
+	DynamicWindows bool
+
 	// Now is the wall clock that certificates are held against; nil is time.Now.
 	Now func() time.Time
 
@@ -140,7 +143,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(o.DynamicWindows), o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),

@@ -96,6 +96,10 @@ type Options struct {
 	ServerLimits rpc.ServerLimits
 	ConnLimits   rpc.ConnLimits
 
+	// DynamicWindows lets grpc-go find out how much of a stream may be under
+	// way; see rpc.ServerOptions.
+	DynamicWindows bool
+
 	// ServerOptions and DialOptions are handed to grpc-go; see
 	// rpc.ServerOptions and rpc.ConnOptions for those that must not be here.
 	ServerOptions []grpc.ServerOption

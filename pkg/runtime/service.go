@@ -106,6 +106,8 @@ func newService(name string, o Options) (*Service, error) {
 		ServerLimits: s.ServerLimits,
 		LoopbackOnly: s.Profile == Local,
 		Logger:       s.Logger,
+
+		DynamicWindows: s.DynamicWindows,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("xinhari: %w", err)

@@ -90,6 +90,8 @@ func (s *sources) connect(callee discovery.Service, p *proof, o settings) (*conn
 		GRPC:       o.DialOptions,
 		ConnLimits: o.ConnLimits,
 		Logger:     o.Logger,
+
+		DynamicWindows: o.DynamicWindows,
 	})
 	if err != nil {
 		return nil, err
