@@ -114,6 +114,18 @@ func TestSlowClients(t *testing.T) {
 		if code, body := post(t, s.addr, "/Slow/Slow", "{}"); code != http.StatusOK {
 			t.Errorf("%d %s", code, body)
 		}
+		protocols := new(http.Protocols)
+		protocols.SetUnencryptedHTTP2(true)
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+		answer, err := client.Post("http://"+s.addr.String()+"/Slow/Slow", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("HTTP/2: %s", answer.Status)
+		}
+		client.CloseIdleConnections()
 	})
 }
 
