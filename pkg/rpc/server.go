@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -12,6 +13,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/rpc/internal/connect"
+	"github.com/xinhari/xinhari/pkg/rpc/internal/pace"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
@@ -82,6 +85,7 @@ type Server struct {
 	// through ServeHTTP, and net/http's Shutdown waits for them.
 	native  *grpc.Server
 	foreign *grpc.Server
+	bridge  *connect.Bridge
 	http    *http.Server
 }
 
@@ -131,8 +135,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
 	}, o.GRPC...)
-	s.foreign = grpc.NewServer(options...)
+	s.foreign = grpc.NewServer(append([]grpc.ServerOption{pace.ServerOption()}, options...)...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
+	s.bridge = s.newBridge()
 	s.http = s.newHTTPServer()
 	return s, nil
 }
@@ -203,6 +208,7 @@ func (s *Server) seal() error {
 		desc := s.codecs.wrapService(r.desc, s.admission.admit)
 		s.native.RegisterService(desc, r.impl)
 		s.foreign.RegisterService(desc, r.impl)
+		maps.Copy(s.bridge.Methods, r.httpMethods())
 	}
 	return nil
 }

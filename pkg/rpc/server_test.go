@@ -119,7 +119,7 @@ func TestErrorsOverHTTP(t *testing.T) {
 		{name: "another content type", path: "/Echo/Echo", body: `text=x`, headers: []string{"Content-Type: application/x-www-form-urlencoded"}, code: 415, want: "Content-Type: application/json"},
 		{name: "a timeout that is no number", path: "/Echo/Echo", body: `{}`, headers: []string{"Connect-Timeout-Ms: soon"}, code: 400, want: `"invalid_argument"`},
 		{name: "a body that is too large", path: "/Echo/Echo", body: `"` + strings.Repeat("x", 4<<20) + `"`, code: 413, want: `"resource_exhausted"`},
-		{name: "a streaming method", path: "/grpc.testing.TestService/FullDuplexCall", body: `{}`, code: 200, want: "{}"},
+		{name: "a streaming method", path: "/grpc.testing.TestService/FullDuplexCall", body: `{}`, code: 415, want: "application/connect+json"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, body := post(t, s.addr, c.path, c.body, c.headers...)
