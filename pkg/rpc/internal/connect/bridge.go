@@ -68,6 +68,7 @@ type request struct {
 	stream  bool   // in the framing for streams
 	zipped  bool   // compressed messages may come
 	zip     bool   // compressed answers are welcome
+	timeout string // as gRPC writes it; "" is none
 	refused *status.Status
 }
 
@@ -86,7 +87,7 @@ func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			allowed = "GET, POST"
 		}
 		w.Header().Set("Allow", allowed)
-		writeError(w, http.StatusMethodNotAllowed, status.New(codes.Unimplemented, "call a method by POST /Service/Method"))
+		writeError(w, http.StatusMethodNotAllowed, status.New(codes.Unknown, "call a method by POST /Service/Method"))
 		return
 	case !q.contentType(b.Codecs) || q.known && q.stream != q.method.streams():
 		b.unsupported(w, &q)
@@ -157,7 +158,7 @@ func (b *Bridge) unsupported(w http.ResponseWriter, q *request) {
 	if q.known && q.method.streams() {
 		hint = "the method streams: call it by gRPC, or by Connect with the header Content-Type: application/connect+json"
 	}
-	writeError(w, http.StatusUnsupportedMediaType, status.New(codes.Unimplemented, hint))
+	writeError(w, http.StatusUnsupportedMediaType, status.New(codes.Unknown, hint))
 }
 
 // compression reads the headers of these names.
@@ -183,7 +184,21 @@ func (q *request) deadline() (context.Context, context.CancelFunc) {
 		}
 		return q.Context(), func() {}
 	}
-	return context.WithTimeout(q.Context(), time.Duration(ms)*time.Millisecond)
+	q.timeout = grpcTimeout(ms)
+	return context.WithTimeout(q.Context(), time.Duration(ms)*time.Millisecond+grace)
+}
+
+// grace is how long after its deadline a handler may still answer. Then the
+// client is told for it that the deadline has passed.
+const grace = 100 * time.Millisecond
+
+// grpcTimeout writes milliseconds as gRPC does, in at most eight digits
+// (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+func grpcTimeout(ms uint64) string {
+	if ms < 1e8 {
+		return strconv.FormatUint(ms, 10) + "m"
+	}
+	return strconv.FormatUint(ms/1000, 10) + "S"
 }
 
 // call makes a gRPC call of a request whose body is in gRPC's framing.
@@ -191,6 +206,9 @@ func (b *Bridge) call(answer http.ResponseWriter, q *request, body *frames) {
 	header := callHeader(q.Header)
 	header["Content-Type"] = []string{"application/grpc+" + q.codec}
 	header["Te"] = []string{"trailers"}
+	if q.timeout != "" {
+		header["Grpc-Timeout"] = []string{q.timeout}
+	}
 	r := q.WithContext(q.Context())
 	r.Method, r.Header, r.Body = http.MethodPost, header, body
 	r.ProtoMajor, r.ProtoMinor, r.Proto = 2, 0, "HTTP/2.0"

@@ -28,11 +28,13 @@ func prefix(flags byte, n int) []byte {
 // frames is the body of a gRPC request, made of Connect's.
 type frames struct {
 	source      io.ReadCloser
-	stop        func() // wakes a Read of source before Close; nil is none
+	stop        func() // takes the place of source's Close; nil is none
 	zipped      bool   // compressed messages may come
+	single      bool   // the method takes one message, no more and no less
 	limit       int    // of a message that is decompressed here
 	compression *compression
 
+	any     bool   // a message began
 	pending []byte // to be read next
 	left    uint32 // of the message that is passed on as it comes
 	broken  error
@@ -87,10 +89,17 @@ func (f *frames) next() error {
 	if _, err := io.ReadFull(f.source, head[:]); err != nil {
 		if errors.Is(err, io.EOF) {
 			f.ended.Store(true)
+			if f.single && !f.any {
+				return f.wrong(status.New(codes.Unimplemented, "the method takes one message, and there is none"))
+			}
 			return io.EOF
 		}
 		return f.endedWithin(err)
 	}
+	if f.single && f.any {
+		return f.wrong(status.New(codes.Unimplemented, "the method takes one message, and there are more"))
+	}
+	f.any = true
 	size := binary.BigEndian.Uint32(head[1:])
 	switch {
 	case head[0] == 0:
@@ -134,8 +143,9 @@ func (f *frames) endedWithin(err error) error {
 
 // Close implements io.Closer.
 func (f *frames) Close() error {
-	if f.stop != nil && !f.ended.Load() {
+	if f.stop != nil {
 		f.stop()
+		return nil
 	}
 	return f.source.Close()
 }

@@ -3,6 +3,7 @@ package connect
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 
@@ -20,68 +21,99 @@ type endOfStream struct {
 // serveStream makes a call of a request in the framing for streams. Its HTTP
 // status is always 200: what became of the call is said at the end.
 func (b *Bridge) serveStream(w http.ResponseWriter, q *request) {
-	control := http.NewResponseController(w)
-	header := w.Header()
+	s := &stream{request: q, w: w, control: http.NewResponseController(w)}
 	if q.ProtoMajor < 2 {
 		if q.method.ClientStreams && q.method.ServerStreams {
 			// Whoever expects both directions at once would hang here.
-			header.Set("Connection", "close")
+			w.Header().Set("Connection", "close")
 			writeError(w, http.StatusHTTPVersionNotSupported, status.New(codes.Unimplemented, "the method streams both ways: call it over HTTP/2"))
 			return
 		}
 		// Else net/http would wait for the request's end before it sends anything.
-		_ = control.EnableFullDuplex()
+		_ = s.control.EnableFullDuplex()
+		s.body.stop = s.finish
 	}
-	body := &frames{source: q.Body, zipped: q.zipped, limit: b.MaxMessage, compression: &b.compression}
-	if q.ProtoMajor < 2 {
-		// A Read of HTTP/1 holds up Close, and ends by a deadline alone. The
-		// connection is not used again: see begin.
-		body.stop = func() { _ = control.SetReadDeadline(time.Unix(1, 0)) }
-	}
-	begin := func(leading http.Header) {
-		for name, values := range leading {
-			header[name] = values
-		}
-		header.Set("Content-Type", "application/connect+"+q.codec)
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Connect-Accept-Encoding", encodings)
-		if q.zip {
-			header.Set("Connect-Content-Encoding", encodingGzip)
-		}
-		if q.ProtoMajor < 2 && !body.ended.Load() {
-			header.Set("Connection", "close")
-		}
-		w.WriteHeader(http.StatusOK)
-	}
+	s.body.source, s.body.limit, s.body.compression = q.Body, b.MaxMessage, &b.compression
+	s.body.zipped, s.body.single = q.zipped, q.known && !q.method.ClientStreams
 	if q.refused != nil {
-		begin(nil)
-		writeEnd(w, q.refused, nil)
+		s.end(q.refused, nil)
 		return
 	}
 	out := &envelopes{w: w, zip: q.zip, compression: &b.compression}
-	a := &answer{header: http.Header{}, begin: begin, data: out.add, flush: func() { _ = control.Flush() }}
-	b.call(a, q, body)
-	if a.gone != nil {
-		return
+	s.answer = answer{header: http.Header{}, begin: s.begin, data: out.add, flush: func() { _ = s.control.Flush() }}
+	b.call(&s.answer, q, &s.body)
+	s.finish()
+	if q.ProtoMajor < 2 && !s.body.ended.Load() {
+		_, _ = io.CopyN(io.Discard, q.Body, int64(b.MaxMessage))
 	}
-	st := outcome(q, a, body)
-	if a.status != http.StatusOK {
-		begin(nil)
-	}
-	writeEnd(w, st, trailing(a.header))
 }
 
-// writeEnd writes the message that ends a stream.
-func writeEnd(w http.ResponseWriter, st *status.Status, metadata map[string][]string) {
-	end := endOfStream{Metadata: metadata}
-	if st.Code() != codes.OK {
-		end.Error = toJSON(st)
+// linger is how long a client of HTTP/1 that is still sending may take to see
+// that the call is over. Its connection ends then, and an answer that it has
+// not read is lost.
+const linger = 500 * time.Millisecond
+
+// stream is a call in the framing for streams.
+type stream struct {
+	*request
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	body     frames
+	answer   answer
+	began    bool
+	finished bool
+}
+
+// begin writes the headers.
+func (s *stream) begin(leading http.Header) {
+	s.began = true
+	header := s.w.Header()
+	for name, values := range leading {
+		header[name] = values
 	}
-	data, err := json.Marshal(end)
+	header.Set("Content-Type", "application/connect+"+s.codec)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Connect-Accept-Encoding", encodings)
+	if s.zip {
+		header.Set("Connect-Content-Encoding", encodingGzip)
+	}
+	if s.ProtoMajor < 2 && !s.body.ended.Load() {
+		header.Set("Connection", "close") // the rest of the request may never be read
+	}
+	s.w.WriteHeader(http.StatusOK)
+}
+
+// finish ends the answer, once. Over HTTP/1 it does so where grpc-go closes
+// the request, and before it waits for what reads that: a Read of HTTP/1 is
+// ended by a deadline alone.
+func (s *stream) finish() {
+	if s.finished {
+		return
+	}
+	s.finished = true
+	if s.answer.gone == nil {
+		s.end(outcome(s.request, &s.answer, &s.body), trailing(s.answer.header))
+	}
+	if s.ProtoMajor < 2 && !s.body.ended.Load() {
+		_ = s.control.Flush()
+		_ = s.control.SetReadDeadline(time.Now().Add(linger))
+	}
+}
+
+// end writes the last message.
+func (s *stream) end(st *status.Status, metadata map[string][]string) {
+	if !s.began {
+		s.begin(nil)
+	}
+	last := endOfStream{Metadata: metadata}
+	if st.Code() != codes.OK {
+		last.Error = toJSON(st)
+	}
+	data, err := json.Marshal(last)
 	if err != nil { // strings always encode
 		data = []byte(`{"error":{"code":"internal"}}`)
 	}
-	_, _ = w.Write(append(prefix(flagEnd, len(data)), data...))
+	_, _ = s.w.Write(append(prefix(flagEnd, len(data)), data...))
 }
 
 // envelopes writes messages of a streamed answer. A message that is not to be

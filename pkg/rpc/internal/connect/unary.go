@@ -150,7 +150,11 @@ func (b *Bridge) unary(w http.ResponseWriter, q *request, data []byte) {
 	for name, values := range trailing(a.header) {
 		header[textproto.CanonicalMIMEHeaderKey("Trailer-"+name)] = values
 	}
-	if st.Code() != codes.OK {
+	switch {
+	case st.Code() == codes.Unimplemented && !q.known:
+		writeError(w, http.StatusNotFound, st)
+		return
+	case st.Code() != codes.OK:
 		WriteError(w, st)
 		return
 	}
