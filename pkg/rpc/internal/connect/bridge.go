@@ -112,8 +112,7 @@ func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (b *Bridge) Refuse(w http.ResponseWriter, r *http.Request, st *status.Status) {
 	q := request{Request: r}
 	if r.Method == http.MethodPost && q.contentType(b.Codecs) && q.stream {
-		q.refused = st
-		b.serveStream(w, &q)
+		(&stream{request: &q, w: w}).end(st, nil)
 		return
 	}
 	WriteError(w, st)
@@ -159,6 +158,7 @@ func (b *Bridge) unsupported(w http.ResponseWriter, q *request) {
 		hint = "the method streams: call it by gRPC, or by Connect with the header Content-Type: application/connect+json"
 	}
 	writeError(w, http.StatusUnsupportedMediaType, status.New(codes.Unknown, hint))
+	q.drain(http.NewResponseController(w))
 }
 
 // compression reads the headers of these names.

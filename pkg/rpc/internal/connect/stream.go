@@ -31,27 +31,25 @@ func (b *Bridge) serveStream(w http.ResponseWriter, q *request) {
 		}
 		// Else net/http would wait for the request's end before it sends anything.
 		_ = s.control.EnableFullDuplex()
+	}
+	if s.lingers() {
 		s.body.stop = s.finish
 	}
 	s.body.source, s.body.limit, s.body.compression = q.Body, b.MaxMessage, &b.compression
 	s.body.zipped, s.body.single = q.zipped, q.known && !q.method.ClientStreams
 	if q.refused != nil {
 		s.end(q.refused, nil)
+		q.drain(s.control)
 		return
 	}
 	out := &envelopes{w: w, zip: q.zip, compression: &b.compression}
 	s.answer = answer{header: http.Header{}, begin: s.begin, data: out.add, flush: func() { _ = s.control.Flush() }}
 	b.call(&s.answer, q, &s.body)
 	s.finish()
-	if q.ProtoMajor < 2 && !s.body.ended.Load() {
+	if s.lingers() && !s.body.ended.Load() {
 		_, _ = io.CopyN(io.Discard, q.Body, int64(b.MaxMessage))
 	}
 }
-
-// linger is how long a client of HTTP/1 that is still sending may take to see
-// that the call is over. Its connection ends then, and an answer that it has
-// not read is lost.
-const linger = 500 * time.Millisecond
 
 // stream is a call in the framing for streams.
 type stream struct {
@@ -83,8 +81,8 @@ func (s *stream) begin(leading http.Header) {
 	s.w.WriteHeader(http.StatusOK)
 }
 
-// finish ends the answer, once. Over HTTP/1 it does so where grpc-go closes
-// the request, and before it waits for what reads that: a Read of HTTP/1 is
+// finish ends the answer, once. Where it lingers it does so when grpc-go closes
+// the request, and before that waits for what reads it: a Read of HTTP/1 is
 // ended by a deadline alone.
 func (s *stream) finish() {
 	if s.finished {
@@ -94,7 +92,7 @@ func (s *stream) finish() {
 	if s.answer.gone == nil {
 		s.end(outcome(s.request, &s.answer, &s.body), trailing(s.answer.header))
 	}
-	if s.ProtoMajor < 2 && !s.body.ended.Load() {
+	if s.lingers() && !s.body.ended.Load() {
 		_ = s.control.Flush()
 		_ = s.control.SetReadDeadline(time.Now().Add(linger))
 	}

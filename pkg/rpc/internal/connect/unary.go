@@ -22,6 +22,7 @@ import (
 func (b *Bridge) serveUnary(w http.ResponseWriter, q *request) {
 	if q.refused != nil {
 		WriteError(w, q.refused)
+		q.drain(http.NewResponseController(w))
 		return
 	}
 	data, refused := b.readBody(w, q)
