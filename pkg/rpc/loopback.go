@@ -26,7 +26,7 @@ func anonymousLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !identified(r) {
 			if why := foreignRequest(r); why != "" {
-				connect.WriteError(w, status.New(codes.PermissionDenied, why))
+				connect.Refuse(w, r, status.New(codes.PermissionDenied, why))
 				return
 			}
 		}

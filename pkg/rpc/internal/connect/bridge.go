@@ -13,6 +13,7 @@ package connect
 import (
 	"context"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -86,6 +87,7 @@ func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if q.method.NoSideEffects && (b.GET == nil || b.GET(r)) {
 			allowed = "GET, POST"
 		}
+		bound(w, r)
 		w.Header().Set("Allow", allowed)
 		writeError(w, http.StatusMethodNotAllowed, status.New(codes.Unknown, "call a method by POST /Service/Method"))
 		return
@@ -108,14 +110,23 @@ func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Refuse answers a request with an error, in the form that its client reads.
+// Refuse answers a request, of which nothing was read, with an error in the
+// form that its client reads.
 func (b *Bridge) Refuse(w http.ResponseWriter, r *http.Request, st *status.Status) {
 	q := request{Request: r}
 	if r.Method == http.MethodPost && q.contentType(b.Codecs) && q.stream {
+		bound(w, r)
 		(&stream{request: &q, w: w}).end(st, nil)
 		return
 	}
-	WriteError(w, st)
+	Refuse(w, r, st)
+}
+
+// Refuse answers a request, of which nothing was read, with an error as JSON
+// and the HTTP status of its code.
+func Refuse(w http.ResponseWriter, r *http.Request, st *status.Status) {
+	bound(w, r)
+	writeError(w, httpStatus(st), st)
 }
 
 // contentType reads the content type. It is an exact one, or it is not served:
@@ -141,6 +152,7 @@ func (q *request) contentType(codecs []string) bool {
 // unsupported answers a content type that is not served here, and lists those
 // that are.
 func (b *Bridge) unsupported(w http.ResponseWriter, q *request) {
+	bound(w, q.Request)
 	var types []string
 	for _, codec := range b.Codecs {
 		if !q.known || !q.method.streams() {
@@ -158,7 +170,7 @@ func (b *Bridge) unsupported(w http.ResponseWriter, q *request) {
 		hint = "the method streams: call it by gRPC, or by Connect with the header Content-Type: application/connect+json"
 	}
 	writeError(w, http.StatusUnsupportedMediaType, status.New(codes.Unknown, hint))
-	q.drain(http.NewResponseController(w))
+	q.drain(w)
 }
 
 // compression reads the headers of these names.
@@ -224,7 +236,7 @@ func outcome(q *request, a *answer, body *frames) *status.Status {
 		return a.fault
 	case st != nil && st.Code() == codes.OK:
 		return st
-	case fault != nil: // grpc-go only knows that the body broke off
+	case fault != nil && st != nil && st.Message() == io.ErrUnexpectedEOF.Error(): // grpc-go only knows that the body broke off
 		return fault
 	case st != nil:
 		return st

@@ -43,13 +43,13 @@ func toJSON(st *status.Status) *jsonError {
 	return e
 }
 
-// WriteError answers a request with an error, and with the HTTP status of its
-// code.
-func WriteError(w http.ResponseWriter, st *status.Status) {
-	_, httpStatus := nameOf(st.Code())
-	writeError(w, httpStatus, st)
+// httpStatus is that of a status' code.
+func httpStatus(st *status.Status) int {
+	_, code := nameOf(st.Code())
+	return code
 }
 
+// writeError answers a request with an error as JSON.
 func writeError(w http.ResponseWriter, httpStatus int, st *status.Status) {
 	body, err := json.Marshal(toJSON(st))
 	if err != nil { // strings always encode

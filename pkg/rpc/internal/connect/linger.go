@@ -24,13 +24,20 @@ func (q *request) lingers() bool {
 	return q.ProtoMajor < 2 || 0 < q.ContentLength && q.ContentLength <= smallBody
 }
 
-// drain reads what is left of a request that was answered already. Over HTTP/1
-// net/http does so itself.
-func (q *request) drain(control *http.ResponseController) {
+// bound keeps a request that is refused unread from holding its connection up:
+// net/http reads some of it before it sends the answer.
+func bound(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil && r.Body != http.NoBody {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger))
+	}
+}
+
+// drain reads what is left of a request that was answered already, within the
+// bound. Over HTTP/1 net/http does so itself.
+func (q *request) drain(w http.ResponseWriter) {
 	if q.ProtoMajor < 2 || !q.lingers() {
 		return
 	}
-	_ = control.Flush()
-	_ = control.SetReadDeadline(time.Now().Add(linger))
+	_ = http.NewResponseController(w).Flush()
 	_, _ = io.Copy(io.Discard, q.Body)
 }

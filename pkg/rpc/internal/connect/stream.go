@@ -25,6 +25,7 @@ func (b *Bridge) serveStream(w http.ResponseWriter, q *request) {
 	if q.ProtoMajor < 2 {
 		if q.method.ClientStreams && q.method.ServerStreams {
 			// Whoever expects both directions at once would hang here.
+			bound(w, q.Request)
 			w.Header().Set("Connection", "close")
 			writeError(w, http.StatusHTTPVersionNotSupported, status.New(codes.Unimplemented, "the method streams both ways: call it over HTTP/2"))
 			return
@@ -38,8 +39,9 @@ func (b *Bridge) serveStream(w http.ResponseWriter, q *request) {
 	s.body.source, s.body.limit, s.body.compression = q.Body, b.MaxMessage, &b.compression
 	s.body.zipped, s.body.single = q.zipped, q.known && !q.method.ClientStreams
 	if q.refused != nil {
+		bound(w, q.Request)
 		s.end(q.refused, nil)
-		q.drain(s.control)
+		q.drain(w)
 		return
 	}
 	out := &envelopes{w: w, zip: q.zip, compression: &b.compression}

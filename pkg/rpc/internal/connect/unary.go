@@ -21,20 +21,20 @@ import (
 // serveUnary makes a call of one message of a POST.
 func (b *Bridge) serveUnary(w http.ResponseWriter, q *request) {
 	if q.refused != nil {
-		WriteError(w, q.refused)
-		q.drain(http.NewResponseController(w))
+		Refuse(w, q.Request, q.refused)
+		q.drain(w)
 		return
 	}
 	data, refused := b.readBody(w, q)
 	if refused != nil {
-		httpStatus := http.StatusRequestEntityTooLarge
+		code := http.StatusRequestEntityTooLarge
 		if refused.Code() != codes.ResourceExhausted {
-			_, httpStatus = nameOf(refused.Code())
+			code = httpStatus(refused)
 		}
 		if q.ProtoMajor < 2 {
 			w.Header().Set("Connection", "close") // what is left of the body is not read
 		}
-		writeError(w, httpStatus, refused)
+		writeError(w, code, refused)
 		return
 	}
 	b.unary(w, q, data)
@@ -46,7 +46,7 @@ func (b *Bridge) serveGET(w http.ResponseWriter, q *request) {
 	w.Header().Set("Vary", "Accept-Encoding")
 	query, err := url.ParseQuery(q.URL.RawQuery)
 	if err != nil {
-		WriteError(w, status.New(codes.InvalidArgument, "the query cannot be read"))
+		Refuse(w, q.Request, status.New(codes.InvalidArgument, "the query cannot be read"))
 		return
 	}
 	q.codec = query.Get("encoding")
@@ -73,7 +73,7 @@ func (b *Bridge) serveGET(w http.ResponseWriter, q *request) {
 		data, q.refused = b.compression.decompress(data, b.MaxMessage)
 	}
 	if q.refused != nil {
-		WriteError(w, q.refused)
+		Refuse(w, q.Request, q.refused)
 		return
 	}
 	b.unary(w, q, data)
@@ -156,7 +156,7 @@ func (b *Bridge) unary(w http.ResponseWriter, q *request, data []byte) {
 		writeError(w, http.StatusNotFound, st)
 		return
 	case st.Code() != codes.OK:
-		WriteError(w, st)
+		writeError(w, httpStatus(st), st)
 		return
 	}
 	header.Set("Content-Type", "application/"+q.codec)

@@ -38,7 +38,7 @@ type bodyKey struct{}
 // body is in gRPC's framing. streams says that the method takes more than one
 // message; of any other, what follows the first message and the window fails.
 func Request(r *http.Request, streams bool) *http.Request {
-	b := &body{source: r.Body, streams: streams, wanted: true}
+	b := &body{source: r.Body, streams: streams, wanted: !streams}
 	b.more.L = &b.mu
 	paced := r.WithContext(context.WithValue(r.Context(), bodyKey{}, b))
 	paced.Body = b
@@ -59,16 +59,16 @@ func ServerOption() grpc.ServerOption {
 
 type serverStream struct {
 	grpc.ServerStream
-	body  *body
-	later bool // a message was asked for before
+	body *body
 }
 
 func (s *serverStream) RecvMsg(m any) error {
-	if s.later { // the first one is wanted from the beginning
-		s.body.want()
+	s.body.want()
+	err := s.ServerStream.RecvMsg(m)
+	if err != nil { // such as of a message that is too large: nothing more will be taken
+		s.body.end()
 	}
-	s.later = true
-	return s.ServerStream.RecvMsg(m)
+	return err
 }
 
 // body is read by one goroutine of grpc-go, and closed by another.
@@ -167,10 +167,15 @@ func (b *body) complete() {
 	b.inside, b.current = 0, 0
 }
 
-func (b *body) Close() error {
+// end keeps more from being read.
+func (b *body) end() {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.closed = true
 	b.more.Signal()
-	b.mu.Unlock()
+}
+
+func (b *body) Close() error {
+	b.end()
 	return b.source.Close()
 }
