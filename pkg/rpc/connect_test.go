@@ -21,6 +21,10 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+	_ "google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -655,5 +659,78 @@ func TestIdentityOfStreamsOverHTTP(t *testing.T) {
 		if end := ending(t, response.Body); end.Error == nil || end.Error.Message != "spiffe://local/ns/default/sa/caller" {
 			t.Errorf("HTTP/2 %v: %+v", h2, end.Error)
 		}
+	}
+}
+
+// safeService is a service of a registered file, one of whose methods says to
+// have no side effects.
+const safeService = "xinhari.rpctest.Safe"
+
+func registerSafe(t *testing.T) {
+	t.Helper()
+	if _, err := protoregistry.GlobalFiles.FindDescriptorByName(safeService); err == nil {
+		return
+	}
+	method := func(name string, level descriptorpb.MethodOptions_IdempotencyLevel) *descriptorpb.MethodDescriptorProto {
+		return &descriptorpb.MethodDescriptorProto{
+			Name: &name, InputType: new(".google.protobuf.Empty"), OutputType: new(".google.protobuf.Empty"),
+			Options: &descriptorpb.MethodOptions{IdempotencyLevel: &level},
+		}
+	}
+	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: new("xinhari/rpctest/safe.proto"), Package: new("xinhari.rpctest"), Syntax: new("proto3"), Dependency: []string{"google/protobuf/empty.proto"},
+		Service: []*descriptorpb.ServiceDescriptorProto{{Name: new("Safe"), Method: []*descriptorpb.MethodDescriptorProto{
+			method("Get", descriptorpb.MethodOptions_NO_SIDE_EFFECTS), method("Put", descriptorpb.MethodOptions_IDEMPOTENT),
+		}}},
+	}, protoregistry.GlobalFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := protoregistry.GlobalFiles.RegisterFile(file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A method without side effects is called by GET, but not on a laptop: a page
+// needs nobody's permission for that.
+func TestUnaryByGET(t *testing.T) {
+	registerSafe(t)
+	handle := func(s *testServer) {
+		for _, method := range []string{"Get", "Put"} {
+			if err := rpc.Handle(s, safeService+"/"+method, func(_ context.Context, r *echoRequest) (*echoRequest, error) { return r, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	get := func(s *testServer, client *http.Client, scheme, method string) int {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+s.addr.String()+"/"+safeService+"/"+method+"?connect=v1&encoding=json&message=%7B%7D", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode
+	}
+	open := newServer(t, rpc.ServerOptions{}, handle)
+	if code := get(open, httpClient(t, false), "http", "Get"); code != http.StatusOK {
+		t.Errorf("status %d", code)
+	}
+	if code := get(open, httpClient(t, false), "http", "Put"); code != http.StatusMethodNotAllowed {
+		t.Errorf("a method that changes something: status %d", code)
+	}
+	dir := filepath.Join(t.TempDir(), "ca")
+	caller, served := source(t, "caller", dir, time.Hour), source(t, "test", dir, time.Hour)
+	onLaptop := newServer(t, rpc.ServerOptions{Transport: laptop(served), LoopbackOnly: true}, handle)
+	if code := get(onLaptop, httpClient(t, false), "http", "Get"); code != http.StatusMethodNotAllowed {
+		t.Errorf("on a laptop: status %d", code)
+	}
+	if code := get(onLaptop, httpsClient(t, clientConfig(t, caller, false), false), "https", "Get"); code != http.StatusOK {
+		t.Errorf("on a laptop, with a certificate: status %d", code)
 	}
 }

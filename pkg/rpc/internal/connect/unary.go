@@ -103,10 +103,10 @@ func (b *Bridge) readBody(w http.ResponseWriter, q *request) ([]byte, *status.St
 	}
 	n, err := io.Copy(to, io.LimitReader(q.Body, int64(b.MaxMessage)+1))
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded): // net/http may have ended the context as well
+		return nil, status.New(codes.DeadlineExceeded, "the request did not arrive in time")
 	case err != nil && q.Context().Err() != nil:
 		return nil, status.FromContextError(q.Context().Err())
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, status.Newf(codes.DeadlineExceeded, "the request did not arrive within %v", b.BodyTimeout)
 	case err != nil:
 		return nil, status.New(codes.InvalidArgument, "the request's body ended early")
 	case n > int64(b.MaxMessage):
