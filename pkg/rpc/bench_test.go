@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -116,8 +117,10 @@ func BenchmarkForeign(b *testing.B) {
 	go func() { _ = s.Serve(lis) }()
 	b.Cleanup(func() { _ = s.Shutdown(context.Background()) })
 	addr := netip.MustParseAddrPort(lis.Addr().String())
-	config := identity.ClientConfig(caller.Current, identity.ServiceName("default", "test"), identity.ClientOptions{})
-	foreign, err := grpc.NewClient("passthrough:///"+addr.String(), grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	config := func() *tls.Config { // each client adds what it speaks
+		return identity.ClientConfig(caller.Current, identity.ServiceName("default", "test"), identity.ClientOptions{})
+	}
+	foreign, err := grpc.NewClient("passthrough:///"+addr.String(), grpc.WithTransportCredentials(credentials.NewTLS(config())))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -136,7 +139,7 @@ func BenchmarkForeign(b *testing.B) {
 		}
 	}
 	byConnect := func(h2 bool) func(context.Context) error {
-		transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: h2, MaxIdleConnsPerHost: 64, DisableCompression: true}
+		transport := &http.Transport{TLSClientConfig: config(), ForceAttemptHTTP2: h2, MaxIdleConnsPerHost: 64, DisableCompression: true}
 		b.Cleanup(transport.CloseIdleConnections)
 		client := &http.Client{Transport: transport}
 		return func(ctx context.Context) error {

@@ -290,7 +290,7 @@ func TestBadHeadersOverHTTP(t *testing.T) {
 	} {
 		bothVersions(t, func(t *testing.T, client *http.Client) {
 			r := send(t, client, s, "/Echo/Echo", strings.NewReader("{}"), "Content-Type: application/json", tt.header)
-			if body := text(t, r); tt.code == "" && r.StatusCode != 200 || !strings.Contains(body, tt.code) {
+			if body := text(t, r); tt.code == "" && r.StatusCode != http.StatusOK || !strings.Contains(body, tt.code) {
 				t.Errorf("%s: %s %s", tt.header, r.Status, body)
 			}
 			r = send(t, client, s, outputCall, strings.NewReader(framed(0, "{}")), "Content-Type: application/connect+json", tt.header)
@@ -395,7 +395,7 @@ func TestServerStreamsOverHTTP(t *testing.T) {
 				}
 				go func() { next <- struct{}{} }()
 				r := send(t, client, s, outputCall, strings.NewReader(body), headers...)
-				if r.StatusCode != 200 || r.Header.Get("Content-Type") != "application/connect+json" || r.Header.Get("X-Begin") != "b" {
+				if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != "application/connect+json" || r.Header.Get("X-Begin") != "b" {
 					t.Fatalf("%s %v", r.Status, r.Header)
 				}
 				for i := range 3 {
