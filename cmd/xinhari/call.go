@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,11 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"sigs.k8s.io/yaml"
 
-	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/rpc"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
@@ -47,31 +43,20 @@ is, read from a file (@FILE) or from standard input (-); without one it is {}.`,
   xinhari call hello Greeter/Hello @request.json -o yaml`,
 		Args: cobra.RangeArgs(2, 3),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
-				return err
-			}
-			if _, err := discovery.ParseService(args[0], "default"); err != nil {
-				return usage("%w", err)
-			}
-			request := json.RawMessage("{}")
-			if len(args) == 3 {
-				var err error
-				if request, err = o.readRequest(args[2]); err != nil {
-					return err
+			return o.withService(c, args[0], false, func(ctx context.Context, svc *xinhari.Service) error {
+				request := json.RawMessage("{}")
+				if len(args) == 3 {
+					var err error
+					if request, err = o.readRequest(args[2]); err != nil {
+						return err
+					}
 				}
-			}
-			ctx, cancel := context.WithTimeout(c.Context(), o.timeout)
-			defer cancel()
-			svc, err := o.newService()
-			if err != nil {
-				return err
-			}
-			defer func() { _ = svc.Close(context.WithoutCancel(ctx)) }()
-			answer, err := rpc.Call[json.RawMessage](ctx, svc.Conn(args[0]), args[1], &request)
-			if err != nil {
-				return callError(ctx, err)
-			}
-			return o.printAnswer(*answer)
+				answer, err := rpc.Call[json.RawMessage](ctx, svc.Conn(args[0]), args[1], &request)
+				if err != nil {
+					return o.callError(ctx, err)
+				}
+				return o.printAnswer(*answer)
+			})
 		},
 	}
 }
@@ -110,20 +95,6 @@ func shorten(s string) string {
 		return s[:most] + "…"
 	}
 	return s
-}
-
-// callError gives an error the exit code that says whether the service was
-// reached.
-func callError(ctx context.Context, err error) error {
-	st, ok := status.FromError(err)
-	if !ok {
-		return usage("%w", err)
-	}
-	code := exitFailed
-	if st.Code() == codes.Unavailable || errors.Is(ctx.Err(), context.Canceled) {
-		code = exitUnavailable
-	}
-	return &exitError{code, fmt.Errorf("%s: %s", st.Code(), st.Message())}
 }
 
 func (o *options) printAnswer(answer json.RawMessage) error {

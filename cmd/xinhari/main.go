@@ -28,6 +28,12 @@ type exitError struct {
 	err  error
 }
 
+// formattedError is an error in the output format that was asked for.
+type formattedError struct {
+	error
+	text string
+}
+
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
@@ -53,7 +59,12 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(s.err, "xinhari:", err)
+	var formatted *formattedError
+	if errors.As(err, &formatted) {
+		fmt.Fprint(s.err, formatted.text)
+	} else {
+		fmt.Fprintln(s.err, "xinhari:", err)
+	}
 	var exit *exitError
 	if errors.As(err, &exit) {
 		return exit.code
@@ -76,6 +87,7 @@ interface. In a pod it asks the Kubernetes API under the pod's own account.
 Exit codes: 0 done, 1 the service answered with an error, 2 the command line
 is wrong, 3 nobody could be asked.`,
 		Example: `  xinhari services
+  xinhari describe hello
   xinhari call hello Greeter/Hello '{"name":"Joe"}'
   xinhari call inventory.shop shop.v1.Inventory/Get @request.json --timeout 2s`,
 		Version:       version.String(),
@@ -99,6 +111,6 @@ is wrong, 3 nobody could be asked.`,
 	flags.StringVarP(&o.output, "output", "o", "", "output format: table, json or yaml (default: what suits the command)")
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "namespace of services that are named without one (default XINHARI_NAMESPACE, else \"default\")")
 	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "how long the command may take")
-	root.AddCommand(newCall(o), newServices(o), newStatus(o), newVersion(o))
+	root.AddCommand(newCall(o), newDescribe(o), newServices(o), newStatus(o), newStream(o), newVersion(o))
 	return root
 }

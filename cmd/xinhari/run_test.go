@@ -15,8 +15,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"sigs.k8s.io/yaml"
 
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -41,6 +45,13 @@ func serve(t *testing.T) (name string, waiting <-chan struct{}) {
 		"Greeter/Hello": func(_ context.Context, h *hello) (*hello, error) { return &hello{Name: "Hello " + h.Name}, nil },
 		"Greeter/Fail": func(context.Context, *hello) (*hello, error) {
 			return nil, status.Error(codes.NotFound, "no such greeting")
+		},
+		"Greeter/Refuse": func(_ context.Context, h *hello) (*hello, error) {
+			return nil, fmt.Errorf("greet %s: %w", h.Name, &rpc.Error{
+				Code: codes.FailedPrecondition, Reason: "TOO_LATE", Domain: "greeter.example", Message: "the day is over",
+				Metadata: map[string]string{"hour": "23"},
+				Details:  []proto.Message{&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Hour)}, &anypb.Any{TypeUrl: "example.com/a.B", Value: []byte{255}}},
+			})
 		},
 		"Greeter/Wait": func(ctx context.Context, _ *hello) (*hello, error) {
 			close(called)
@@ -109,6 +120,10 @@ func TestCall(t *testing.T) {
 		{name: "the answer as YAML", args: []string{name, "Greeter/Hello", `{"name":"Joe"}`, "-o", "yaml"}, out: "name: Hello Joe\n"},
 		{name: "the answer as JSON", args: []string{name, "Greeter/Hello", `{"name":"Joe"}`, "--output=json"}, out: `{"name":"Hello Joe"}` + "\n"},
 		{name: "an error of the service", args: []string{name, "Greeter/Fail"}, code: exitFailed, errs: []string{"NotFound: no such greeting"}},
+		{name: "an error with a reason", args: []string{name, "Greeter/Refuse", `{"name":"Joe"}`}, code: exitFailed,
+			errs: []string{"xinhari: FailedPrecondition: greet Joe: the day is over (reason TOO_LATE, domain greeter.example, hour=23)\n"}},
+		{name: "an error with a reason as YAML", args: []string{name, "Greeter/Refuse", `{"name":"Joe"}`, "-o=yaml"}, code: exitFailed,
+			errs: []string{"code: FailedPrecondition\n", "reason: TOO_LATE\n", "domain: greeter.example\n", "hour: \"23\"\n"}},
 		{name: "a method that there is not", args: []string{name, "Greeter/Absent"}, code: exitFailed, errs: []string{"Unimplemented"}},
 		{name: "a method that is no name", args: []string{name, "Hello"}, code: exitUsage, errs: []string{"Hello"}},
 		{name: "a service that is no name", args: []string{"Not/AName", "Greeter/Hello"}, code: exitUsage, errs: []string{"DNS label"}},
@@ -139,6 +154,31 @@ func TestCall(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestErrorsAsJSON holds that a script can read what a call failed with.
+func TestErrorsAsJSON(t *testing.T) {
+	laptop(t)
+	name, _ := serve(t)
+	code, out, errs := do(t.Context(), "", "call", name, "Greeter/Refuse", `{"name":"Joe"}`, "-o", "json")
+	if code != exitFailed || out != "" {
+		t.Fatalf("exit code %d, output %q", code, out)
+	}
+	var got any
+	if err := json.Unmarshal([]byte(errs), &got); err != nil {
+		t.Fatalf("%v in %q", err, errs)
+	}
+	want := map[string]any{
+		"code": "FailedPrecondition", "message": "greet Joe: the day is over", "reason": "TOO_LATE", "domain": "greeter.example",
+		"metadata": map[string]any{"hour": "23"},
+		"details": []any{
+			map[string]any{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3600s"},
+			map[string]any{"@type": "example.com/a.B", "value": "/w=="},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 }
 

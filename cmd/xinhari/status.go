@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/xinhari/xinhari/pkg/discovery"
+	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
 )
 
@@ -25,39 +25,32 @@ the service's namespace. Keys are never told.`,
   xinhari status inventory.shop -n shop -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
-				return err
-			}
-			if _, err := discovery.ParseService(args[0], "default"); err != nil {
-				return usage("%w", err)
-			}
-			ctx, cancel := context.WithTimeout(c.Context(), o.timeout)
-			defer cancel()
-			svc, err := o.newService()
-			if err != nil {
-				return err
-			}
-			defer func() { _ = svc.Close(context.WithoutCancel(ctx)) }()
-			answer, err := runtimev1.NewRuntimeClient(svc.Conn(args[0])).Status(ctx, &runtimev1.StatusRequest{})
-			if err != nil {
-				return callError(ctx, err)
-			}
-			text, err := protojson.Marshal(answer)
-			if err != nil {
-				return err
-			}
-			// protojson puts spaces by chance, so that nobody compares its text.
-			var fields any
-			if err := json.Unmarshal(text, &fields); err != nil {
-				return err
-			}
-			if text, err = json.MarshalIndent(fields, "", "  "); err != nil {
-				return err
-			}
-			if o.output == "" || o.output == "table" {
-				o.output = "yaml"
-			}
-			return o.printAnswer(text)
+			return o.withService(c, args[0], false, func(ctx context.Context, svc *xinhari.Service) error {
+				answer, err := runtimev1.NewRuntimeClient(svc.Conn(args[0])).Status(ctx, &runtimev1.StatusRequest{})
+				if err != nil {
+					return o.callError(ctx, err)
+				}
+				return o.printStatus(answer)
+			})
 		},
 	}
+}
+
+func (o *options) printStatus(answer *runtimev1.StatusResponse) error {
+	text, err := protojson.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	// protojson puts spaces by chance, so that nobody compares its text.
+	var fields any
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	if text, err = json.MarshalIndent(fields, "", "  "); err != nil {
+		return err
+	}
+	if o.output == "" || o.output == "table" {
+		o.output = "yaml"
+	}
+	return o.printAnswer(text)
 }

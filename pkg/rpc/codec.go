@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,10 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 )
 
 // A Codec encodes and decodes the messages of one content type: Name "json"
@@ -22,44 +18,6 @@ import (
 // to a server or a client and never registered globally.
 type Codec = encoding.CodecV2
 
-// JSON returns the codec of content type application/json. Protobuf messages are
-// encoded as protojson says (https://protobuf.dev/programming-guides/json/),
-// all other Go values as encoding/json does: a 64-bit integer of a Go type
-// keeps all its digits. Unknown fields are ignored, so that a server may be
-// older than its clients.
-func JSON() Codec { return jsonCodec{} }
-
-type jsonCodec struct{}
-
-func (jsonCodec) Name() string { return "json" }
-
-func (jsonCodec) Marshal(v any) (mem.BufferSlice, error) {
-	var data []byte
-	var err error
-	if m, ok := v.(proto.Message); ok {
-		data, err = protojson.Marshal(m)
-	} else {
-		data, err = json.Marshal(v)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return mem.BufferSlice{mem.SliceBuffer(data)}, nil
-}
-
-func (jsonCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buf.Free()
-	raw := buf.ReadOnlyData()
-	if len(raw) == 0 {
-		return nil // an empty message, as in proto
-	}
-	if m, ok := v.(proto.Message); ok {
-		return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(raw, m)
-	}
-	return json.Unmarshal(raw, v)
-}
-
 // protoCodec returns grpc-go's codec for protobuf, which it registers itself
 // and takes where a call names no content type.
 func protoCodec() Codec { return encoding.GetCodecV2(grpcproto.Name) }
@@ -67,10 +25,13 @@ func protoCodec() Codec { return encoding.GetCodecV2(grpcproto.Name) }
 // codecs are the codecs of one server or client by content subtype.
 type codecs map[string]Codec
 
-// newCodecs returns proto, JSON and the extra ones. An extra codec may take
+// newCodecs returns proto, JSON, raw bytes and the extra ones. An extra codec may take
 // the place of a built-in one, but two extra ones of one name are an error.
 func newCodecs(extra []Codec) (codecs, error) {
-	table := codecs{grpcproto.Name: protoCodec(), jsonCodec{}.Name(): JSON()}
+	table := codecs{}
+	for _, c := range []Codec{protoCodec(), JSON(), Raw(rawSubtype)} {
+		table[c.Name()] = c
+	}
 	seen := map[string]bool{}
 	for _, c := range extra {
 		if c == nil {

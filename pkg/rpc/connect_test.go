@@ -241,9 +241,9 @@ func TestCompressionOverHTTP(t *testing.T) {
 // Every codec of the server's table has its content types, and only those are served.
 func TestContentTypesOverHTTP(t *testing.T) {
 	s := newServer(t, rpc.ServerOptions{Codecs: []rpc.Codec{renamed{rpc.JSON()}}}, nil)
-	const all = "application/json, application/proto, application/strange, application/connect+json, application/connect+proto, application/connect+strange, application/grpc"
-	const unary = "application/json, application/proto, application/strange, application/grpc"
-	const streams = "application/connect+json, application/connect+proto, application/connect+strange, application/grpc"
+	const unaryTypes = "application/json, application/proto, application/raw, application/strange"
+	const streamTypes = "application/connect+json, application/connect+proto, application/connect+raw, application/connect+strange"
+	const unary, streams, all = unaryTypes + ", application/grpc", streamTypes + ", application/grpc", unaryTypes + ", " + streamTypes + ", application/grpc"
 	for _, tt := range []struct {
 		path, contentType, body string
 		code                    int

@@ -5,8 +5,9 @@
 // other gRPC client, and JSON by HTTP POST. A [Conn] is what generated clients
 // take; [Call] calls plain Go handlers through it.
 //
-// Errors are gRPC statuses. A content type that a server or client has no
-// codec for is codes.Unimplemented, and the message lists those there are.
+// Errors are gRPC statuses, and at both sides an [Error], which errors.Is and
+// errors.As find. A content type that a server or client has no codec for is
+// codes.Unimplemented, and the message lists those there are.
 //
 // The package knows nothing of where services are (that is pkg/discovery) nor
 // of who may call (pkg/authz): a Conn is given endpoints, and a Server a

@@ -1,12 +1,16 @@
 package rpc
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+
+	"github.com/xinhari/xinhari/pkg/middleware"
 )
 
 // grpc-go chooses a server's codec by content subtype from a registry that is
@@ -19,10 +23,15 @@ type envelope struct {
 	codec   Codec
 	message any
 
-	// A unary call's decode function is made once for each envelope rather
-	// than once for each call: grpcDecode is the call's, decode is kept.
-	grpcDecode func(any) error
-	decode     func(any) error
+	// What a unary call needs besides. Its functions are made once for each
+	// envelope rather than once for each call.
+	operation   middleware.Operation
+	table       codecs
+	handler     grpc.MethodHandler
+	srv         any
+	grpcDecode  func(any) error
+	interceptor grpc.UnaryServerInterceptor
+	decode      func(any) error
 
 	// malformed is the codec's error. grpc-go is not told: it would answer
 	// Internal at once, as if it were the server's fault.
@@ -41,14 +50,35 @@ var envelopes = sync.Pool{New: func() any {
 		if err != nil {
 			return err
 		}
-		return e.takeMalformed()
+		if err := e.takeMalformed(); err != nil {
+			return err
+		}
+		return e.operation.Received(v)
 	}
+	e.operation.Do, e.operation.Headers = e.run, served{}
 	return e
 }}
 
+var errNoAnswer = status.Error(codes.Internal, "the call ended without an error and without an answer")
+
+// run is a unary call: what the method answers becomes the message.
+func (e *envelope) run(ctx context.Context) error {
+	var err error
+	if e.codec, err = e.table.lookup(contentSubtype(ctx)); err != nil {
+		return err
+	}
+	answer, err := e.handler(e.srv, ctx, e.decode, e.interceptor)
+	if err != nil {
+		return err
+	}
+	e.message = answer
+	return e.operation.Sent(answer)
+}
+
 // release hands e back. The caller must be the last one to know e.
 func (e *envelope) release() {
-	e.codec, e.message, e.grpcDecode = nil, nil, nil
+	e.operation.Reset()
+	e.codec, e.message, e.table, e.handler, e.srv, e.grpcDecode, e.interceptor = nil, nil, nil, nil, nil, nil, nil
 	envelopes.Put(e)
 }
 

@@ -68,7 +68,7 @@ func Call[Rsp, Req any](ctx context.Context, conn grpc.ClientConnInterface, meth
 		opts = append([]grpc.CallOption{grpc.ForceCodecV2(JSON())}, opts...)
 	}
 	if err := conn.Invoke(ctx, "/"+service+"/"+name, req, rsp, opts...); err != nil {
-		return nil, err
+		return nil, fromWire(ctx, err)
 	}
 	return rsp, nil
 }

@@ -33,6 +33,7 @@ type testServer struct {
 	addr    netip.AddrPort
 	gate    chan struct{}
 	entered chan struct{}
+	err     func() error // what generated methods fail with; nil: they do not
 }
 
 func (s *testServer) wait() {
@@ -44,10 +45,19 @@ func (s *testServer) wait() {
 
 func (s *testServer) UnaryCall(_ context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 	s.wait()
+	if s.err != nil {
+		return nil, s.err()
+	}
+	if n := r.GetResponseSize(); n > 0 {
+		return &testgrpc.SimpleResponse{Payload: &testgrpc.Payload{Body: make([]byte, n)}}, nil
+	}
 	return &testgrpc.SimpleResponse{Payload: r.GetPayload()}, nil
 }
 
 func (s *testServer) FullDuplexCall(stream testgrpc.TestService_FullDuplexCallServer) error {
+	if s.err != nil {
+		return s.err()
+	}
 	for {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {

@@ -49,7 +49,7 @@ func (s *Server) newHTTPServer() *http.Server {
 func (s *Server) newBridge() *connect.Bridge {
 	return &connect.Bridge{
 		GRPC:        s.foreign,
-		Codecs:      s.codecs.names(),
+		Codecs:      s.dispatch.codecs.names(),
 		Methods:     map[string]connect.Method{},
 		MaxMessage:  maxHTTPMessage,
 		BodyTimeout: bodyTimeout,
@@ -62,7 +62,9 @@ func (s *Server) newBridge() *connect.Bridge {
 // admitted by their handlers, all others here, before anything is read or told.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if speaksGRPC(r) {
-		s.foreign.ServeHTTP(w, pace.Request(r, s.bridge.Methods[r.URL.Path].ClientStreams))
+		if !refuseCompression(w, r) {
+			s.foreign.ServeHTTP(w, pace.Request(r, s.bridge.Methods[r.URL.Path].ClientStreams))
+		}
 		return
 	}
 	if err := s.admission.admitRequest(r); err != nil {

@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -74,97 +73,4 @@ func splitMethod(name string) (service, method string, err error) {
 		return "", "", fmt.Errorf("rpc: method %q: want %q", name, "Service/Method")
 	}
 	return service, method, nil
-}
-
-// admit decides on a call before anything of it is read, and returns the
-// context for its handler.
-type admit func(context.Context) (context.Context, error)
-
-// wrapService returns desc with every call admitted first, and every message
-// put into an envelope.
-func (t codecs) wrapService(desc grpc.ServiceDesc, admit admit) *grpc.ServiceDesc {
-	methods := make([]grpc.MethodDesc, len(desc.Methods))
-	for i, m := range desc.Methods {
-		methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: t.wrapUnary(m.Handler, admit)}
-	}
-	streams := make([]grpc.StreamDesc, len(desc.Streams))
-	for i, s := range desc.Streams {
-		streams[i] = s
-		streams[i].Handler = t.wrapStream(s.Handler, admit)
-	}
-	desc.Methods, desc.Streams = methods, streams
-	return &desc
-}
-
-// wrapUnary costs a call no allocation: what it needs is in the envelope.
-func (t codecs) wrapUnary(next grpc.MethodHandler, admit admit) grpc.MethodHandler {
-	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-		ctx, err := admit(ctx)
-		if err != nil {
-			return nil, err
-		}
-		codec, err := t.lookup(contentSubtype(ctx))
-		if err != nil {
-			return nil, err
-		}
-		e := envelopes.Get().(*envelope)
-		e.codec, e.grpcDecode = codec, dec
-		answer, err := next(srv, ctx, e.decode, interceptor)
-		if err != nil {
-			e.release()
-			return nil, err
-		}
-		e.grpcDecode, e.message = nil, answer
-		return e, nil
-	}
-}
-
-func (t codecs) wrapStream(next grpc.StreamHandler, admit admit) grpc.StreamHandler {
-	return func(srv any, stream grpc.ServerStream) error {
-		ctx, err := admit(stream.Context())
-		if err != nil {
-			return err
-		}
-		codec, err := t.lookup(contentSubtype(stream.Context()))
-		if err != nil {
-			return err
-		}
-		return next(srv, &serverStream{ServerStream: stream, ctx: ctx, send: envelope{codec: codec}, recv: envelope{codec: codec}})
-	}
-}
-
-// serverStream puts each message into one of its two envelopes. gRPC allows
-// one sender and one receiver at a time, so there is never a second user.
-type serverStream struct {
-	grpc.ServerStream
-	ctx        context.Context
-	send, recv envelope
-}
-
-func (s *serverStream) Context() context.Context { return s.ctx }
-
-func (s *serverStream) SendMsg(m any) error {
-	s.send.message = m
-	err := s.ServerStream.SendMsg(&s.send)
-	s.send.message = nil
-	return err
-}
-
-func (s *serverStream) RecvMsg(m any) error {
-	s.recv.message = m
-	err := s.ServerStream.RecvMsg(&s.recv)
-	s.recv.message = nil
-	if err != nil {
-		return err
-	}
-	return s.recv.takeMalformed()
-}
-
-// contentSubtype is what the caller of an RPC put behind application/grpc+.
-// grpc-go's stream knows it; the metadata would have to be copied for it.
-func contentSubtype(ctx context.Context) string {
-	if s, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ ContentSubtype() string }); ok {
-		return s.ContentSubtype()
-	}
-	return ""
 }

@@ -19,12 +19,14 @@ func (b resolverBuilder) Build(_ resolver.Target, cc resolver.ClientConn, _ reso
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tell = cc
-	// grpc-go builds the resolver before it is ready to be told at once.
-	c.watching.Go(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.publish()
-	})
+	if !c.closed {
+		// grpc-go builds the resolver before it is ready to be told at once.
+		c.watching.Go(func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.publish()
+		})
+	}
 	return closedByConn{}, nil
 }
 

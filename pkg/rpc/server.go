@@ -13,21 +13,44 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/middleware"
 	"github.com/xinhari/xinhari/pkg/rpc/internal/connect"
 	"github.com/xinhari/xinhari/pkg/rpc/internal/pace"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
 type ServerOptions struct {
+	// Service is the name that middleware is told of the server's service; ""
+	// is none.
+	Service string
+
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
-	// Codecs serve content types beside proto and JSON.
+	// Codecs serve content types beside proto, JSON and raw bytes.
 	Codecs []Codec
 
-	// GRPC are options for grpc-go, such as interceptors and limits. Options
-	// that choose codecs or credentials are this package's own and must not
-	// be among them.
+	// Compressor compresses answers, such as "gzip", for callers that take it;
+	// "" is none, but for callers that compress their requests so.
+	Compressor string
+
+	// Observers see every call of a method that there is, before it is
+	// admitted and anything of it is read: for metrics, traces and logs.
+	Observers []middleware.Middleware
+
+	// Authorize decides on calls whose caller is known, before anything of
+	// them is read; nil is to allow all. Its error is the caller's.
+	Authorize func(context.Context, *middleware.Operation) error
+
+	// Middleware sees the calls that are served, in the declared order, the
+	// first outermost.
+	Middleware []middleware.Middleware
+
+	// GRPC are options for grpc-go, such as limits. Options that choose codecs
+	// or credentials are this package's own and must not be among them.
+	// Interceptors are better written as Middleware: grpc-go's for unary calls
+	// run after it, those for streams run before a call is admitted, and see
+	// messages that are not decoded.
 	GRPC []grpc.ServerOption
 
 	// Anonymous reports whether callers that showed no certificate are served;
@@ -67,8 +90,8 @@ const (
 // then Serve.
 type Server struct {
 	options   ServerOptions
-	codecs    codecs
 	admission admission
+	dispatch  dispatch
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -103,6 +126,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCompressor(o.Compressor); err != nil {
+		return nil, err
+	}
 	if o.MaxHandshakes < 0 {
 		return nil, errors.New("rpc: MaxHandshakes is negative")
 	}
@@ -124,17 +150,18 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	admission := admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now}
 	s := &Server{
 		options:   o,
-		codecs:    table,
-		admission: admission{anonymous: o.Anonymous, loopback: o.LoopbackOnly, now: o.Now},
+		admission: admission,
+		dispatch:  newDispatch(table, admission, o),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, o.GRPC...)
+	}, append(compressAnswers(o.Compressor), o.GRPC...)...)
 	s.foreign = grpc.NewServer(append([]grpc.ServerOption{pace.ServerOption()}, options...)...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
 	s.bridge = s.newBridge()
@@ -189,6 +216,10 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return info
 }
 
+// Encodings returns the names of the server's codecs: the content subtypes
+// that calls may have.
+func (s *Server) Encodings() []string { return s.dispatch.codecs.names() }
+
 // Check returns the first mistake that was made in registering services. No
 // more can be registered after it.
 func (s *Server) Check() error {
@@ -205,7 +236,7 @@ func (s *Server) seal() error {
 	s.sealed = true
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.codecs.wrapService(r.desc, s.admission.admit)
+		desc := s.dispatch.wrap(r.desc)
 		s.native.RegisterService(desc, r.impl)
 		s.foreign.RegisterService(desc, r.impl)
 		maps.Copy(s.bridge.Methods, r.httpMethods())

@@ -13,6 +13,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/catalog"
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/middleware"
 	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
@@ -69,6 +70,10 @@ type Options struct {
 
 	// Codecs serve content types beside proto and JSON, both ways.
 	Codecs []rpc.Codec
+
+	// Middleware sees the service's calls, those that it serves and those that
+	// it makes, in the declared order, the first outermost.
+	Middleware []middleware.Middleware
 
 	// ServerOptions and DialOptions are handed to grpc-go; see
 	// rpc.ServerOptions and rpc.ConnOptions for those that must not be here.

@@ -82,9 +82,11 @@ func New(name string, o Options) (*Service, error) {
 		return nil, err
 	}
 	server, err := rpc.NewServer(rpc.ServerOptions{
+		Service:      s.service.String(),
 		Transport:    p.transport,
 		Anonymous:    p.anonymous,
 		Codecs:       s.Codecs,
+		Middleware:   s.Middleware,
 		GRPC:         s.ServerOptions,
 		LoopbackOnly: s.Profile == Local,
 		Logger:       s.Logger,

@@ -82,11 +82,12 @@ type conn struct {
 
 func (s *sources) connect(callee discovery.Service, p *proof, o settings) (*conn, error) {
 	rc, err := rpc.NewConn(callee, s.discovery, rpc.ConnOptions{
-		Transport: p.transport,
-		Codecs:    o.Codecs,
-		Dial:      p.dial(o.Network.Dial),
-		GRPC:      o.DialOptions,
-		Logger:    o.Logger,
+		Transport:  p.transport,
+		Codecs:     o.Codecs,
+		Middleware: o.Middleware,
+		Dial:       p.dial(o.Network.Dial),
+		GRPC:       o.DialOptions,
+		Logger:     o.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ package runtimev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	descriptorpb "google.golang.org/protobuf/types/descriptorpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -22,6 +23,247 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type DescribeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name of the one service to describe; empty describes all. One that there is not is NOT_FOUND.
+	Service       string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeRequest) Reset() {
+	*x = DescribeRequest{}
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeRequest) ProtoMessage() {}
+
+func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
+func (*DescribeRequest) Descriptor() ([]byte, []int) {
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *DescribeRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+type DescribeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The services, by name.
+	Services []*Service `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
+	// The files that describe their messages, each after those that it imports. Messages of plain Go handlers are in files made from the Go types.
+	Files *descriptorpb.FileDescriptorSet `protobuf:"bytes,2,opt,name=files,proto3" json:"files,omitempty"`
+	// Content subtypes that calls may have, by name: "json" is application/grpc+json.
+	Encodings     []string `protobuf:"bytes,3,rep,name=encodings,proto3" json:"encodings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeResponse) Reset() {
+	*x = DescribeResponse{}
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeResponse) ProtoMessage() {}
+
+func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
+func (*DescribeResponse) Descriptor() ([]byte, []int) {
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DescribeResponse) GetServices() []*Service {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *DescribeResponse) GetFiles() *descriptorpb.FileDescriptorSet {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *DescribeResponse) GetEncodings() []string {
+	if x != nil {
+		return x.Encodings
+	}
+	return nil
+}
+
+// Service is a gRPC service of the workload.
+type Service struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name, such as "shop.v1.Inventory".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its methods, by name.
+	Methods       []*Method `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Service) Reset() {
+	*x = Service{}
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Service) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Service) ProtoMessage() {}
+
+func (x *Service) ProtoReflect() protoreflect.Message {
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Service.ProtoReflect.Descriptor instead.
+func (*Service) Descriptor() ([]byte, []int) {
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Service) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Service) GetMethods() []*Method {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+type Method struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether it takes or gives a stream of messages.
+	ClientStreaming bool `protobuf:"varint,2,opt,name=client_streaming,json=clientStreaming,proto3" json:"client_streaming,omitempty"`
+	ServerStreaming bool `protobuf:"varint,3,opt,name=server_streaming,json=serverStreaming,proto3" json:"server_streaming,omitempty"`
+	// Full names of the messages; empty where nothing describes them.
+	Input         string `protobuf:"bytes,4,opt,name=input,proto3" json:"input,omitempty"`
+	Output        string `protobuf:"bytes,5,opt,name=output,proto3" json:"output,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Method) Reset() {
+	*x = Method{}
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Method) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Method) ProtoMessage() {}
+
+func (x *Method) ProtoReflect() protoreflect.Message {
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Method.ProtoReflect.Descriptor instead.
+func (*Method) Descriptor() ([]byte, []int) {
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Method) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Method) GetClientStreaming() bool {
+	if x != nil {
+		return x.ClientStreaming
+	}
+	return false
+}
+
+func (x *Method) GetServerStreaming() bool {
+	if x != nil {
+		return x.ServerStreaming
+	}
+	return false
+}
+
+func (x *Method) GetInput() string {
+	if x != nil {
+		return x.Input
+	}
+	return ""
+}
+
+func (x *Method) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -30,7 +272,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[0]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -42,7 +284,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[0]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -55,7 +297,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{0}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{4}
 }
 
 type StatusResponse struct {
@@ -83,7 +325,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[1]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -95,7 +337,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[1]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -108,7 +350,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{1}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatusResponse) GetService() string {
@@ -198,7 +440,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[2]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -210,7 +452,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[2]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -223,7 +465,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{2}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Identity) GetSource() string {
@@ -299,7 +541,7 @@ type Callee struct {
 
 func (x *Callee) Reset() {
 	*x = Callee{}
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[3]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -311,7 +553,7 @@ func (x *Callee) String() string {
 func (*Callee) ProtoMessage() {}
 
 func (x *Callee) ProtoReflect() protoreflect.Message {
-	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[3]
+	mi := &file_runtime_runtimev1_runtime_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -324,7 +566,7 @@ func (x *Callee) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Callee.ProtoReflect.Descriptor instead.
 func (*Callee) Descriptor() ([]byte, []int) {
-	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{3}
+	return file_runtime_runtimev1_runtime_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Callee) GetService() string {
@@ -366,7 +608,22 @@ var File_runtime_runtimev1_runtime_proto protoreflect.FileDescriptor
 
 const file_runtime_runtimev1_runtime_proto_rawDesc = "" +
 	"\n" +
-	"\x1fruntime/runtimev1/runtime.proto\x12\x12xinhari.runtime.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
+	"\x1fruntime/runtimev1/runtime.proto\x12\x12xinhari.runtime.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
+	"\x0fDescribeRequest\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\"\xa3\x01\n" +
+	"\x10DescribeResponse\x127\n" +
+	"\bservices\x18\x01 \x03(\v2\x1b.xinhari.runtime.v1.ServiceR\bservices\x128\n" +
+	"\x05files\x18\x02 \x01(\v2\".google.protobuf.FileDescriptorSetR\x05files\x12\x1c\n" +
+	"\tencodings\x18\x03 \x03(\tR\tencodings\"S\n" +
+	"\aService\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
+	"\amethods\x18\x02 \x03(\v2\x1a.xinhari.runtime.v1.MethodR\amethods\"\xa0\x01\n" +
+	"\x06Method\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
+	"\x10client_streaming\x18\x02 \x01(\bR\x0fclientStreaming\x12)\n" +
+	"\x10server_streaming\x18\x03 \x01(\bR\x0fserverStreaming\x12\x14\n" +
+	"\x05input\x18\x04 \x01(\tR\x05input\x12\x16\n" +
+	"\x06output\x18\x05 \x01(\tR\x06output\"\x0f\n" +
 	"\rStatusRequest\"\xeb\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
@@ -395,9 +652,10 @@ const file_runtime_runtimev1_runtime_proto_rawDesc = "" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1c\n" +
 	"\tendpoints\x18\x03 \x01(\x05R\tendpoints\x12\x14\n" +
 	"\x05ready\x18\x04 \x01(\x05R\x05ready\x122\n" +
-	"\x06synced\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06synced2_\n" +
+	"\x06synced\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06synced2\xbb\x01\n" +
 	"\aRuntime\x12T\n" +
-	"\x06Status\x12!.xinhari.runtime.v1.StatusRequest\x1a\".xinhari.runtime.v1.StatusResponse\"\x03\x90\x02\x01B2Z0github.com/xinhari/xinhari/pkg/runtime/runtimev1b\x06proto3"
+	"\x06Status\x12!.xinhari.runtime.v1.StatusRequest\x1a\".xinhari.runtime.v1.StatusResponse\"\x03\x90\x02\x01\x12Z\n" +
+	"\bDescribe\x12#.xinhari.runtime.v1.DescribeRequest\x1a$.xinhari.runtime.v1.DescribeResponse\"\x03\x90\x02\x01B2Z0github.com/xinhari/xinhari/pkg/runtime/runtimev1b\x06proto3"
 
 var (
 	file_runtime_runtimev1_runtime_proto_rawDescOnce sync.Once
@@ -411,28 +669,38 @@ func file_runtime_runtimev1_runtime_proto_rawDescGZIP() []byte {
 	return file_runtime_runtimev1_runtime_proto_rawDescData
 }
 
-var file_runtime_runtimev1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_runtime_runtimev1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_runtime_runtimev1_runtime_proto_goTypes = []any{
-	(*StatusRequest)(nil),         // 0: xinhari.runtime.v1.StatusRequest
-	(*StatusResponse)(nil),        // 1: xinhari.runtime.v1.StatusResponse
-	(*Identity)(nil),              // 2: xinhari.runtime.v1.Identity
-	(*Callee)(nil),                // 3: xinhari.runtime.v1.Callee
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*DescribeRequest)(nil),                // 0: xinhari.runtime.v1.DescribeRequest
+	(*DescribeResponse)(nil),               // 1: xinhari.runtime.v1.DescribeResponse
+	(*Service)(nil),                        // 2: xinhari.runtime.v1.Service
+	(*Method)(nil),                         // 3: xinhari.runtime.v1.Method
+	(*StatusRequest)(nil),                  // 4: xinhari.runtime.v1.StatusRequest
+	(*StatusResponse)(nil),                 // 5: xinhari.runtime.v1.StatusResponse
+	(*Identity)(nil),                       // 6: xinhari.runtime.v1.Identity
+	(*Callee)(nil),                         // 7: xinhari.runtime.v1.Callee
+	(*descriptorpb.FileDescriptorSet)(nil), // 8: google.protobuf.FileDescriptorSet
+	(*timestamppb.Timestamp)(nil),          // 9: google.protobuf.Timestamp
 }
 var file_runtime_runtimev1_runtime_proto_depIdxs = []int32{
-	4, // 0: xinhari.runtime.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	2, // 1: xinhari.runtime.v1.StatusResponse.identity:type_name -> xinhari.runtime.v1.Identity
-	3, // 2: xinhari.runtime.v1.StatusResponse.callees:type_name -> xinhari.runtime.v1.Callee
-	4, // 3: xinhari.runtime.v1.Identity.issued:type_name -> google.protobuf.Timestamp
-	4, // 4: xinhari.runtime.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
-	4, // 5: xinhari.runtime.v1.Callee.synced:type_name -> google.protobuf.Timestamp
-	0, // 6: xinhari.runtime.v1.Runtime.Status:input_type -> xinhari.runtime.v1.StatusRequest
-	1, // 7: xinhari.runtime.v1.Runtime.Status:output_type -> xinhari.runtime.v1.StatusResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2,  // 0: xinhari.runtime.v1.DescribeResponse.services:type_name -> xinhari.runtime.v1.Service
+	8,  // 1: xinhari.runtime.v1.DescribeResponse.files:type_name -> google.protobuf.FileDescriptorSet
+	3,  // 2: xinhari.runtime.v1.Service.methods:type_name -> xinhari.runtime.v1.Method
+	9,  // 3: xinhari.runtime.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	6,  // 4: xinhari.runtime.v1.StatusResponse.identity:type_name -> xinhari.runtime.v1.Identity
+	7,  // 5: xinhari.runtime.v1.StatusResponse.callees:type_name -> xinhari.runtime.v1.Callee
+	9,  // 6: xinhari.runtime.v1.Identity.issued:type_name -> google.protobuf.Timestamp
+	9,  // 7: xinhari.runtime.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
+	9,  // 8: xinhari.runtime.v1.Callee.synced:type_name -> google.protobuf.Timestamp
+	4,  // 9: xinhari.runtime.v1.Runtime.Status:input_type -> xinhari.runtime.v1.StatusRequest
+	0,  // 10: xinhari.runtime.v1.Runtime.Describe:input_type -> xinhari.runtime.v1.DescribeRequest
+	5,  // 11: xinhari.runtime.v1.Runtime.Status:output_type -> xinhari.runtime.v1.StatusResponse
+	1,  // 12: xinhari.runtime.v1.Runtime.Describe:output_type -> xinhari.runtime.v1.DescribeResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_runtime_runtimev1_runtime_proto_init() }
@@ -446,7 +714,7 @@ func file_runtime_runtimev1_runtime_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_runtime_runtimev1_runtime_proto_rawDesc), len(file_runtime_runtimev1_runtime_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

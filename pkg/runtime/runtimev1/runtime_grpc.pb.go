@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Runtime_Status_FullMethodName = "/xinhari.runtime.v1.Runtime/Status"
+	Runtime_Status_FullMethodName   = "/xinhari.runtime.v1.Runtime/Status"
+	Runtime_Describe_FullMethodName = "/xinhari.runtime.v1.Runtime/Describe"
 )
 
 // RuntimeClient is the client API for Runtime service.
@@ -31,6 +32,8 @@ const (
 type RuntimeClient interface {
 	// Status tells what the workload works with at this moment.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Describe tells what the workload serves: gRPC services, their methods and messages.
+	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 }
 
 type runtimeClient struct {
@@ -51,6 +54,16 @@ func (c *runtimeClient) Status(ctx context.Context, in *StatusRequest, opts ...g
 	return out, nil
 }
 
+func (c *runtimeClient) Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribeResponse)
+	err := c.cc.Invoke(ctx, Runtime_Describe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RuntimeServer is the server API for Runtime service.
 // All implementations must embed UnimplementedRuntimeServer
 // for forward compatibility.
@@ -60,6 +73,8 @@ func (c *runtimeClient) Status(ctx context.Context, in *StatusRequest, opts ...g
 type RuntimeServer interface {
 	// Status tells what the workload works with at this moment.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Describe tells what the workload serves: gRPC services, their methods and messages.
+	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	mustEmbedUnimplementedRuntimeServer()
 }
 
@@ -72,6 +87,9 @@ type UnimplementedRuntimeServer struct{}
 
 func (UnimplementedRuntimeServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedRuntimeServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Describe not implemented")
 }
 func (UnimplementedRuntimeServer) mustEmbedUnimplementedRuntimeServer() {}
 func (UnimplementedRuntimeServer) testEmbeddedByValue()                 {}
@@ -112,6 +130,24 @@ func _Runtime_Status_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Runtime_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RuntimeServer).Describe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Runtime_Describe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RuntimeServer).Describe(ctx, req.(*DescribeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Runtime_ServiceDesc is the grpc.ServiceDesc for Runtime service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +158,10 @@ var Runtime_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Runtime_Status_Handler,
+		},
+		{
+			MethodName: "Describe",
+			Handler:    _Runtime_Describe_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
