@@ -48,7 +48,7 @@ func (s *Server) newHTTPServer() *http.Server {
 // newBridge returns what answers clients that do not speak gRPC.
 func (s *Server) newBridge() *connect.Bridge {
 	return &connect.Bridge{
-		GRPC:        s.foreign,
+		GRPC:        http.HandlerFunc(s.serveGRPC),
 		Codecs:      s.dispatch.codecs.names(),
 		Methods:     map[string]connect.Method{},
 		MaxMessage:  maxHTTPMessage,
@@ -63,7 +63,7 @@ func (s *Server) newBridge() *connect.Bridge {
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if speaksGRPC(r) {
 		if !refuseCompression(w, r) {
-			s.foreign.ServeHTTP(w, pace.Request(r, s.bridge.Methods[r.URL.Path].ClientStreams))
+			s.serveGRPC(w, r)
 		}
 		return
 	}
@@ -72,6 +72,12 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.bridge.ServeHTTP(w, r)
+}
+
+// serveGRPC makes a call of a gRPC request, whose messages are read as its
+// handler takes them.
+func (s *Server) serveGRPC(w http.ResponseWriter, r *http.Request) {
+	s.foreign.ServeHTTP(w, pace.Request(r, s.bridge.Methods[r.URL.Path].ClientStreams))
 }
 
 func speaksGRPC(r *http.Request) bool {

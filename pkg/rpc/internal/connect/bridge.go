@@ -23,8 +23,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"github.com/xinhari/xinhari/pkg/rpc/internal/pace"
 )
 
 // Method is what a Bridge must know of a method.
@@ -38,7 +36,8 @@ func (m Method) streams() bool { return m.ClientStreams || m.ServerStreams }
 
 // Bridge is an http.Handler that answers Connect's requests.
 type Bridge struct {
-	// GRPC is the gRPC server, made with pace.ServerOption.
+	// GRPC answers gRPC's requests: grpc-go's server, or what leads to it. How
+	// fast it reads a request's body is how fast a stream is taken.
 	GRPC http.Handler
 
 	// Codecs are the content subtypes that the server knows.
@@ -225,7 +224,7 @@ func (b *Bridge) call(answer http.ResponseWriter, q *request, body *frames) {
 	r.Method, r.Header, r.Body = http.MethodPost, header, body
 	r.ProtoMajor, r.ProtoMinor, r.Proto = 2, 0, "HTTP/2.0"
 	r.ContentLength, r.TransferEncoding, r.Trailer = -1, nil, nil
-	b.GRPC.ServeHTTP(answer, pace.Request(r, q.method.ClientStreams))
+	b.GRPC.ServeHTTP(answer, r)
 }
 
 // outcome is the status of a call that is over.

@@ -26,8 +26,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	"github.com/xinhari/xinhari/pkg/rpc/internal/pace"
 )
 
 // service answers with what it is sent, or fails as it is told.
@@ -68,7 +66,7 @@ const (
 
 // newBridge returns one of a service; grpc-go takes every content type for protobuf.
 func newBridge(s *service) *Bridge {
-	server := grpc.NewServer(pace.ServerOption())
+	server := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(server, s)
 	return &Bridge{
 		GRPC:        server,
