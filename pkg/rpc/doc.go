@@ -2,7 +2,8 @@
 //
 // A [Server] takes generated services as grpc-go's does, and plain Go
 // functions through [Handle]. It answers on one port: its own clients, any
-// other gRPC client, and JSON by HTTP POST. A [Conn] is what generated clients
+// other gRPC client, and those of the Connect protocol, which JSON by HTTP POST
+// is part of. A [Conn] is what generated clients
 // take; [Call] calls plain Go handlers through it.
 //
 // Errors are gRPC statuses, and at both sides an [Error], which errors.Is and

@@ -2,6 +2,8 @@ package interop
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -37,7 +39,34 @@ func own(t *testing.T, addr string, transport identity.Transport) grpc.ClientCon
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return c
+	return statuses{c}
+}
+
+// statuses turns errors of pkg/rpc into grpc-go's, whose text some cases compare.
+type statuses struct{ grpc.ClientConnInterface }
+
+func (c statuses) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return asStatus(c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...))
+}
+
+func (c statuses) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+	return statusStream{stream}, asStatus(err)
+}
+
+type statusStream struct{ grpc.ClientStream }
+
+func (s statusStream) RecvMsg(m any) error { return asStatus(s.ClientStream.RecvMsg(m)) }
+
+func asStatus(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	return st.Err()
 }
 
 // bare connects as any other gRPC client does.
