@@ -2,9 +2,9 @@
 //
 // A [Server] takes generated services as grpc-go's does, and plain Go
 // functions through [Handle]. It answers on one port: its own clients, any
-// other gRPC client, and those of the Connect protocol, which JSON by HTTP POST
-// is part of. A [Conn] is what generated clients
-// take; [Call] calls plain Go handlers through it.
+// other gRPC client, and those of the Connect protocol, of which JSON by HTTP
+// POST is part. A [Conn] is what generated clients take; [Call] calls plain Go
+// handlers through it.
 //
 // Errors are gRPC statuses, and at both sides an [Error], which errors.Is and
 // errors.As find. A content type that a server or client has no codec for is
