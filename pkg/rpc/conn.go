@@ -20,6 +20,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // Endpoints is where the instances of services are: a discovery.Discovery.
@@ -29,6 +30,9 @@ type Endpoints interface {
 
 // ConnOptions are the options of NewConn; the zero value is good.
 type ConnOptions struct {
+	// ConnLimits bound what the server can cost; what is not set is as documented there.
+	ConnLimits
+
 	// Transport secures the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
@@ -105,7 +109,7 @@ const syncTimeout = 10 * time.Second
 // NewConn returns a connection to service. Connections are made in the
 // background; Close ends them.
 func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Conn, error) {
-	table, err := newCodecs(o.Codecs)
+	table, err := newCodecs(o.Codecs, schema.New())
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +118,9 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		return nil, err
 	}
 	if err := checkCompressor(o.Compressor); err != nil {
+		return nil, err
+	}
+	if err := o.ConnLimits.decide(); err != nil {
 		return nil, err
 	}
 	if o.Transport == nil {
@@ -133,7 +140,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(compressRequests(o.Compressor), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),

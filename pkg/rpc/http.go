@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -14,16 +13,6 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/xinhari/xinhari/pkg/rpc/internal/connect"
-	"github.com/xinhari/xinhari/pkg/rpc/internal/pace"
-)
-
-const (
-	// maxHTTPMessage bounds a message that does not come by gRPC: gRPC's own
-	// default.
-	maxHTTPMessage = 4 << 20
-
-	// bodyTimeout bounds how long a unary request by HTTP may take to arrive.
-	bodyTimeout = 30 * time.Second
 )
 
 func (s *Server) newHTTPServer() *http.Server {
@@ -35,14 +24,14 @@ func (s *Server) newHTTPServer() *http.Server {
 	if s.options.LoopbackOnly {
 		handler = anonymousLoopback(handler)
 	}
-	return &http.Server{
-		Handler:           s.admission.replacing(handler),
-		ConnContext:       connContext,
-		Protocols:         protocols,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	server := &http.Server{
+		Handler:     s.admission.replacing(s.options.boundBodies(handler)),
+		ConnContext: connContext,
+		Protocols:   protocols,
+		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
+	s.options.ServerLimits.http(server)
+	return server
 }
 
 // newBridge returns what answers clients that do not speak gRPC.
@@ -51,8 +40,8 @@ func (s *Server) newBridge() *connect.Bridge {
 		GRPC:        http.HandlerFunc(s.serveGRPC),
 		Codecs:      s.dispatch.codecs.names(),
 		Methods:     map[string]connect.Method{},
-		MaxMessage:  maxHTTPMessage,
-		BodyTimeout: bodyTimeout,
+		MaxMessage:  s.options.MaxMessage,
+		BodyTimeout: s.options.BodyTimeout,
 		// A page needs nobody's permission to send a GET.
 		GET: func(r *http.Request) bool { return !s.options.LoopbackOnly || identified(r) },
 	}
@@ -77,7 +66,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // serveGRPC makes a call of a gRPC request, whose messages are read as its
 // handler takes them.
 func (s *Server) serveGRPC(w http.ResponseWriter, r *http.Request) {
-	s.foreign.ServeHTTP(w, pace.Request(r, s.bridge.Methods[r.URL.Path].ClientStreams))
+	s.foreign.ServeHTTP(w, holdBody(r, s.options.MaxMessage))
 }
 
 func speaksGRPC(r *http.Request) bool {

@@ -29,6 +29,9 @@ func restate(code codes.Code, message string) (codes.Code, string) {
 		decompressed = "grpc: received message after decompression larger than max %d"
 		sending      = "trying to send message larger than max (%d vs. %d)"
 		compressed   = "grpc: Decompressor is not installed for grpc-encoding %q"
+
+		requestHeaders = "header list size to send violates the maximum size"
+		answerHeaders  = "peer header list size exceeded limit"
 	)
 	const (
 		receiver = "its receiver takes: ServerOptions.MaxMessage is the limit of requests, ConnOptions.MaxMessage that of answers"
@@ -48,6 +51,10 @@ func restate(code codes.Code, message string) (codes.Code, string) {
 		return code, fmt.Sprintf("a message has, once decompressed, more than the %d bytes that %s", limit, receiver)
 	case code == codes.ResourceExhausted && scan(sending, &size, &limit) && said(sending, size, limit):
 		return code, fmt.Sprintf("a message has %d bytes, more than the %d that %s", size, limit, sender)
+	case code == codes.Internal && strings.HasPrefix(message, requestHeaders): // grpc-go calls them internal
+		return codes.ResourceExhausted, "the call's metadata is larger than the server's ServerOptions.MaxHeaderBytes: " + message
+	case code == codes.Internal && strings.HasPrefix(message, answerHeaders):
+		return codes.ResourceExhausted, "the answer's metadata is larger than ConnOptions.MaxHeaderBytes: " + message
 	case code == codes.Unimplemented && scan(compressed, &name) && said(compressed, name):
 		return code, fmt.Sprintf("compression %q is not known to the server; known: %s", name, strings.Join(compressors(), ", "))
 	}

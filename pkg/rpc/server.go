@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
 	"github.com/xinhari/xinhari/pkg/rpc/internal/connect"
-	"github.com/xinhari/xinhari/pkg/rpc/internal/pace"
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
@@ -23,6 +24,9 @@ type ServerOptions struct {
 	// Service is the name that middleware is told of the server's service; ""
 	// is none.
 	Service string
+
+	// ServerLimits bound what callers can cost; what is not set is as documented there.
+	ServerLimits
 
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
@@ -65,26 +69,9 @@ type ServerOptions struct {
 	// Now is the wall clock that certificates are held against; nil is time.Now.
 	Now func() time.Time
 
-	// MaxHandshakes bounds how many handshakes are under way at once; more
-	// connections wait to be accepted. 0 is 256.
-	MaxHandshakes int
-
-	// HandshakeTimeout bounds one handshake. 0 is 10 s.
-	HandshakeTimeout time.Duration
-
 	// Logger takes what has no caller to be told; nil is silent.
 	Logger *slog.Logger
 }
-
-const (
-	defaultMaxHandshakes    = 256
-	defaultHandshakeTimeout = 10 * time.Second
-
-	// headerTimeout bounds how long an HTTP client may take for its headers,
-	// idleTimeout how long it may keep an idle connection.
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-)
 
 // Server serves RPCs on one port. Make it with NewServer, register services,
 // then Serve.
@@ -92,6 +79,7 @@ type Server struct {
 	options   ServerOptions
 	admission admission
 	dispatch  dispatch
+	calls     *callLimit
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -101,6 +89,7 @@ type Server struct {
 	listener net.Listener
 	done     chan struct{} // closed when Serve has returned
 	sealed   bool
+	files    *schema.Files // of the plain services, once sealed
 
 	// Two gRPC servers of the same services: native has our clients'
 	// connections, foreign answers what net/http hands it. A single one could
@@ -122,27 +111,19 @@ const (
 
 // NewServer returns a server without services. It does no I/O.
 func NewServer(o ServerOptions) (*Server, error) {
-	table, err := newCodecs(o.Codecs)
+	types := schema.New()
+	table, err := newCodecs(o.Codecs, types)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
-	if o.MaxHandshakes < 0 {
-		return nil, errors.New("rpc: MaxHandshakes is negative")
-	}
-	if o.HandshakeTimeout < 0 {
-		return nil, errors.New("rpc: HandshakeTimeout is negative")
+	if err := o.ServerLimits.decide(); err != nil {
+		return nil, err
 	}
 	if o.Transport == nil {
 		o.Transport = identity.Plaintext()
-	}
-	if o.MaxHandshakes == 0 {
-		o.MaxHandshakes = defaultMaxHandshakes
-	}
-	if o.HandshakeTimeout == 0 {
-		o.HandshakeTimeout = defaultHandshakeTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -155,14 +136,16 @@ func NewServer(o ServerOptions) (*Server, error) {
 		options:   o,
 		admission: admission,
 		dispatch:  newDispatch(table, admission, o),
+		registry:  registry{types: types},
+		calls:     newCallLimit(o.MaxCalls),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, append(compressAnswers(o.Compressor), o.GRPC...)...)
-	s.foreign = grpc.NewServer(append([]grpc.ServerOption{pace.ServerOption()}, options...)...)
+	}, slices.Concat(o.ServerLimits.grpc(), compressAnswers(o.Compressor), o.GRPC)...)
+	s.foreign = grpc.NewServer(options...)
 	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
 	s.bridge = s.newBridge()
 	s.http = s.newHTTPServer()
@@ -183,13 +166,13 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 }
 
 // RegisterMethod implements Registrar, for Handle.
-func (s *Server) RegisterMethod(service string, m grpc.MethodDesc) error {
+func (s *Server) RegisterMethod(m Method) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {
 		return errSealed
 	}
-	return s.registry.addMethod(service, m)
+	return s.registry.addMethod(m)
 }
 
 var errSealed = errors.New("rpc: services are registered before the server starts")
@@ -234,11 +217,15 @@ func (s *Server) seal() error {
 		return s.registry.err
 	}
 	s.sealed = true
+	if s.files, s.registry.err = s.registry.describe(); s.registry.err != nil {
+		return s.registry.err
+	}
+	idle := newIdleStreams(s.options.StreamIdleTimeout)
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.dispatch.wrap(r.desc)
+		desc := s.dispatch.wrap(s.calls.wrapService(r.desc, idle))
 		s.native.RegisterService(desc, r.impl)
-		s.foreign.RegisterService(desc, r.impl)
+		s.foreign.RegisterService(wrapForeign(desc, s.options.MaxStreams), r.impl)
 		maps.Copy(s.bridge.Methods, r.httpMethods())
 	}
 	return nil
@@ -273,6 +260,10 @@ func (s *Server) Serve(lis net.Listener) error {
 		loopback:  s.options.LoopbackOnly,
 		now:       s.options.Now,
 		timeout:   s.options.HandshakeTimeout,
+		stalled:   s.options.WriteTimeout,
+		alive:     net.KeepAliveConfig{Enable: true, Idle: s.options.KeepaliveTime, Interval: s.options.KeepaliveTimeout / keepaliveProbes, Count: keepaliveProbes},
+		served:    s.admission.anonymousFrom,
+		room:      &quota{max: int64(s.options.MaxConnections)},
 		slots:     make(chan struct{}, s.options.MaxHandshakes),
 		native:    native,
 		foreign:   foreign,

@@ -96,5 +96,5 @@ func (c *compression) compress(out *bytes.Buffer, data []byte) error {
 }
 
 func tooLarge(limit int) *status.Status {
-	return status.Newf(codes.ResourceExhausted, "the request is larger than %d bytes", limit)
+	return status.Newf(codes.ResourceExhausted, "the request is larger than %d bytes, the most that ServerOptions.MaxMessage allows", limit)
 }

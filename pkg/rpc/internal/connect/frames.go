@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net/http"
 	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
@@ -40,6 +41,7 @@ type frames struct {
 	broken  error
 	fault   atomic.Pointer[status.Status] // what was wrong with the client's framing
 	ended   atomic.Bool                   // source is read to its end
+	closed  atomic.Bool
 }
 
 // message returns the body of a call of one message.
@@ -61,6 +63,9 @@ func (f *frames) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for f.broken == nil {
+		if f.closed.Load() {
+			return 0, http.ErrBodyReadAfterClose
+		}
 		switch {
 		case len(f.pending) > 0:
 			n := copy(p, f.pending)
@@ -143,6 +148,7 @@ func (f *frames) endedWithin(err error) error {
 
 // Close implements io.Closer.
 func (f *frames) Close() error {
+	f.closed.Store(true)
 	if f.stop != nil {
 		f.stop()
 		return nil
