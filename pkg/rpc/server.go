@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
+	"github.com/xinhari/xinhari/pkg/rpc/internal/connect"
 	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
@@ -101,6 +103,7 @@ type Server struct {
 	// through ServeHTTP, and net/http's Shutdown waits for them.
 	native  *grpc.Server // nil until Serve: it begins with goroutines
 	foreign *grpc.Server
+	bridge  *connect.Bridge
 	http    *http.Server
 
 	newNative func() *grpc.Server
@@ -155,6 +158,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	s.newNative = func() *grpc.Server {
 		return grpc.NewServer(slices.Concat(nativeTuning(o.DynamicWindows), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)
 	}
+	s.bridge = s.newBridge()
 	s.http = s.newHTTPServer()
 	return s, nil
 }
@@ -230,6 +234,7 @@ func (s *Server) seal() error {
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
 		s.foreign.RegisterService(wrapForeign(s.wrap(r.desc), s.options.MaxStreams), r.impl)
+		maps.Copy(s.bridge.Methods, r.httpMethods())
 	}
 	return nil
 }
