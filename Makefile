@@ -12,14 +12,16 @@ HELM             := v4.3.1
 NATS_SERVER      := v2.15.2
 
 # Programs; those that run in pods are images: bin/NAME is xinhari.local/NAME:dev.
-PROGRAMS := operator xinhari hello orders inventory demo endpoints
-operator_pkg  := ./cmd/operator
-xinhari_pkg   := ./cmd/xinhari
-hello_pkg     := ./examples/hello
-orders_pkg    := ./examples/shop/orders
-inventory_pkg := ./examples/shop/inventory
-demo_pkg      := ./examples/shop/demo
-endpoints_pkg := ./test/bench/endpoints
+PROGRAMS := operator xinhari hello orders inventory demo endpoints bench-bare bench-own
+operator_pkg   := ./cmd/operator
+xinhari_pkg    := ./cmd/xinhari
+hello_pkg      := ./examples/hello
+orders_pkg     := ./examples/shop/orders
+inventory_pkg  := ./examples/shop/inventory
+demo_pkg       := ./examples/shop/demo
+endpoints_pkg  := ./test/bench/endpoints
+bench-bare_pkg := ./test/bench/bare
+bench-own_pkg  := ./test/bench/own
 
 .DEFAULT_GOAL := help
 

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/status"
+
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // A Codec encodes and decodes the messages of one content type: Name "json"
@@ -18,18 +20,15 @@ import (
 // to a server or a client and never registered globally.
 type Codec = encoding.CodecV2
 
-// protoCodec returns grpc-go's codec for protobuf, which it registers itself
-// and takes where a call names no content type.
-func protoCodec() Codec { return encoding.GetCodecV2(grpcproto.Name) }
-
 // codecs are the codecs of one server or client by content subtype.
 type codecs map[string]Codec
 
-// newCodecs returns proto, JSON, raw bytes and the extra ones. An extra codec may take
-// the place of a built-in one, but two extra ones of one name are an error.
-func newCodecs(extra []Codec) (codecs, error) {
+// newCodecs returns proto, by types for Go types, JSON, raw bytes and the extra
+// ones. An extra codec may take the place of a built-in one, but two extra ones
+// of one name are an error.
+func newCodecs(extra []Codec, types *schema.Types) (codecs, error) {
 	table := codecs{}
-	for _, c := range []Codec{protoCodec(), JSON(), Raw(rawSubtype)} {
+	for _, c := range []Codec{newProtoCodec(types), JSON(), Raw(rawSubtype)} {
 		table[c.Name()] = c
 	}
 	seen := map[string]bool{}

@@ -20,6 +20,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // Endpoints is where the instances of services are: a discovery.Discovery.
@@ -56,6 +57,9 @@ type ConnOptions struct {
 	// codecs, credentials, resolvers or the service config are this package's
 	// own and must not be among them.
 	GRPC []grpc.DialOption
+
+	// DynamicWindows is as ServerOptions.DynamicWindows, for what comes back.
+	DynamicWindows bool
 
 	// Now is the wall clock that certificates are held against; nil is time.Now.
 	Now func() time.Time
@@ -108,7 +112,7 @@ const syncTimeout = 10 * time.Second
 // NewConn returns a connection to service. Connections are made in the
 // background; Close ends them.
 func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Conn, error) {
-	table, err := newCodecs(o.Codecs)
+	table, err := newCodecs(o.Codecs, schema.New())
 	if err != nil {
 		return nil, err
 	}
@@ -116,11 +120,10 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if err != nil {
 		return nil, err
 	}
-	limits := &o.ConnLimits
-	if err := limits.decide(); err != nil {
+	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
-	if err := checkCompressor(o.Compressor); err != nil {
+	if err := o.ConnLimits.decide(); err != nil {
 		return nil, err
 	}
 	if o.Transport == nil {
@@ -140,7 +143,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(limits.grpc(), compressRequests(o.Compressor), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(o.DynamicWindows), o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),

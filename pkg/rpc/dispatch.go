@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	"github.com/xinhari/xinhari/pkg/middleware"
 )
@@ -20,11 +21,27 @@ type dispatch struct {
 
 // newDispatch returns how a server's calls are brought to their handlers.
 func newDispatch(t codecs, a admission, o ServerOptions) dispatch {
-	all := append([]middleware.Middleware(nil), o.Observers...)
+	var all []middleware.Middleware
+	if len(o.Observers) > 0 {
+		all = append([]middleware.Middleware{identify}, o.Observers...)
+	}
 	if len(o.Observers)+len(o.Middleware) > 0 || o.Authorize != nil {
 		all = append(all, a.middleware(o.Authorize))
 	}
 	return dispatch{service: o.Service, codecs: t, admit: a.admit, chain: middleware.Chain(append(all, o.Middleware...)...)}
+}
+
+// identify lets observers know the peer of a call that net/http brought, whether
+// it is admitted or not.
+func identify(next middleware.Handler) middleware.Handler {
+	return func(ctx context.Context, o *middleware.Operation) error {
+		if l, ok := ctx.Value(linkKey{}).(*link); ok {
+			if from, ok := peer.FromContext(ctx); ok {
+				ctx = peer.NewContext(ctx, &peer.Peer{Addr: from.Addr, LocalAddr: from.LocalAddr, AuthInfo: l.info})
+			}
+		}
+		return next(ctx, o)
+	}
 }
 
 // middleware admits calls, and authorizes those that are admitted.

@@ -33,6 +33,10 @@ type envelope struct {
 	interceptor grpc.UnaryServerInterceptor
 	decode      func(any) error
 
+	// encoded is the answer, once it is encoded. That is done where middleware
+	// still sees how it goes, and not by grpc-go afterwards.
+	encoded mem.BufferSlice
+
 	// malformed is the codec's error. grpc-go is not told: it would answer
 	// Internal at once, as if it were the server's fault.
 	malformed error
@@ -71,13 +75,24 @@ func (e *envelope) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if answer == nil {
+		return errNoAnswer
+	}
+	if err := e.operation.Sent(answer); err != nil {
+		return err
+	}
+	if e.encoded, err = e.codec.Marshal(answer); err != nil {
+		return status.Error(codes.Internal, "the answer cannot be encoded: "+err.Error())
+	}
 	e.message = answer
-	return e.operation.Sent(answer)
+	return nil
 }
 
 // release hands e back. The caller must be the last one to know e.
 func (e *envelope) release() {
 	e.operation.Reset()
+	e.encoded.Free()
+	e.encoded = nil
 	e.codec, e.message, e.table, e.handler, e.srv, e.grpcDecode, e.interceptor = nil, nil, nil, nil, nil, nil, nil
 	envelopes.Put(e)
 }
@@ -103,11 +118,13 @@ func (envelopeCodec) Marshal(v any) (mem.BufferSlice, error) {
 	if !ok {
 		return nil, fmt.Errorf("rpc: a %T left its handler without a codec", v)
 	}
-	data, err := e.codec.Marshal(e.message)
-	if e.decode != nil { // a unary call's answer: nobody looks at it again
-		e.release()
+	if e.decode == nil {
+		return e.codec.Marshal(e.message)
 	}
-	return data, err
+	data := e.encoded // a unary call's answer: nobody looks at it again
+	e.encoded = nil
+	e.release()
+	return data, nil
 }
 
 func (envelopeCodec) Unmarshal(data mem.BufferSlice, v any) error {

@@ -8,6 +8,8 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // FuzzEnvelope holds that any bytes are a message or the caller's fault, which
@@ -20,7 +22,7 @@ func FuzzEnvelope(f *testing.F) {
 	f.Add([]byte{255}, true)
 	errLost := errors.New("the connection is lost")
 	f.Fuzz(func(t *testing.T, data []byte, lost bool) {
-		for _, codec := range []Codec{JSON(), protoCodec(), Raw("raw")} {
+		for _, codec := range []Codec{JSON(), newProtoCodec(schema.New()), Raw("raw")} {
 			want := codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, new(testgrpc.SimpleRequest))
 			e := envelopes.Get().(*envelope)
 			e.codec = codec

@@ -65,6 +65,8 @@ type opened struct {
 	operation middleware.Operation
 	open      chan error // the first thing that is known: open or not
 	ended     chan error // why grpc-go ended the stream
+
+	receiving sync.Mutex // held by RecvMsg: middleware hears of a stream's end after its last message
 }
 
 // openThrough opens a stream through the middleware.
@@ -87,7 +89,10 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 		}
 		s.ClientStream = stream
 		s.open <- nil
-		return fromWire(ctx, <-s.ended)
+		err = fromWire(ctx, <-s.ended)
+		s.receiving.Lock()
+		defer s.receiving.Unlock()
+		return err
 	}
 	if !c.goWatched(func() {
 		err := c.chain(ctx, &s.operation)
@@ -117,6 +122,8 @@ func (s *opened) SendMsg(m any) error {
 
 // RecvMsg implements grpc.ClientStream.
 func (s *opened) RecvMsg(m any) error {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
 	if err := s.ClientStream.RecvMsg(m); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
+	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
 // ServerOptions are the options of NewServer; the zero value is good.
@@ -53,6 +55,11 @@ type ServerOptions struct {
 	// messages that are not decoded.
 	GRPC []grpc.ServerOption
 
+	// DynamicWindows lets grpc-go find out, at some cost to each call, how much
+	// of a stream may be under way, up to 16 MiB, instead of 1 MiB for all: for
+	// clients on long fat links.
+	DynamicWindows bool
+
 	// Anonymous reports whether callers that showed no certificate are served;
 	// it is asked at each of their calls. nil: none is.
 	Anonymous func() bool
@@ -74,8 +81,9 @@ type ServerOptions struct {
 type Server struct {
 	options   ServerOptions
 	admission admission
-	calls     *callLimit
 	dispatch  dispatch
+	calls     *callLimit
+	idle      *idleStreams
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -85,14 +93,17 @@ type Server struct {
 	listener net.Listener
 	done     chan struct{} // closed when Serve has returned
 	sealed   bool
+	files    *schema.Files // of the plain services, once sealed
 
 	// Two gRPC servers of the same services: native has our clients'
 	// connections, foreign answers what net/http hands it. A single one could
 	// not stop gracefully: grpc-go's GracefulStop cuts off calls that came
 	// through ServeHTTP, and net/http's Shutdown waits for them.
-	native  *grpc.Server
+	native  *grpc.Server // nil until Serve: it begins with goroutines
 	foreign *grpc.Server
 	http    *http.Server
+
+	newNative func() *grpc.Server
 }
 
 type serverState int
@@ -105,15 +116,15 @@ const (
 
 // NewServer returns a server without services. It does no I/O.
 func NewServer(o ServerOptions) (*Server, error) {
-	table, err := newCodecs(o.Codecs)
+	types := schema.New()
+	table, err := newCodecs(o.Codecs, types)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
-	limits := &o.ServerLimits
-	if err := limits.decide(); err != nil {
+	if err := o.ServerLimits.decide(); err != nil {
 		return nil, err
 	}
 	if o.Transport == nil {
@@ -130,17 +141,20 @@ func NewServer(o ServerOptions) (*Server, error) {
 		options:   o,
 		admission: admission,
 		dispatch:  newDispatch(table, admission, o),
+		registry:  registry{types: types},
 		calls:     newCallLimit(o.MaxCalls),
+		idle:      newIdleStreams(o.StreamIdleTimeout),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, limits.grpc()...)
-	options = append(options, append(compressAnswers(o.Compressor), o.GRPC...)...)
+	}, slices.Concat(o.ServerLimits.grpc(), compressAnswers(o.Compressor), o.GRPC)...)
 	s.foreign = grpc.NewServer(options...)
-	s.native = grpc.NewServer(append(options, grpc.Creds(handedCredentials{}))...)
+	s.newNative = func() *grpc.Server {
+		return grpc.NewServer(slices.Concat(nativeTuning(o.DynamicWindows), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)
+	}
 	s.http = s.newHTTPServer()
 	return s, nil
 }
@@ -159,13 +173,13 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 }
 
 // RegisterMethod implements Registrar, for Handle.
-func (s *Server) RegisterMethod(service string, m grpc.MethodDesc) error {
+func (s *Server) RegisterMethod(m Method) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {
 		return errSealed
 	}
-	return s.registry.addMethod(service, m)
+	return s.registry.addMethod(m)
 }
 
 var errSealed = errors.New("rpc: services are registered before the server starts")
@@ -204,20 +218,25 @@ func (s *Server) Check() error {
 	return s.seal()
 }
 
-// seal hands the services to both gRPC servers, once.
+// seal ends the registering of services, and hands them to the foreign server.
 func (s *Server) seal() error {
 	if s.registry.err != nil || s.sealed {
 		return s.registry.err
 	}
 	s.sealed = true
-	idle := newIdleStreams(s.options.StreamIdleTimeout)
+	if s.files, s.registry.err = s.registry.describe(); s.registry.err != nil {
+		return s.registry.err
+	}
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.dispatch.wrap(s.calls.wrapService(r.desc, idle))
-		s.native.RegisterService(desc, r.impl)
-		s.foreign.RegisterService(wrapForeign(desc, s.options.MaxStreams), r.impl)
+		s.foreign.RegisterService(wrapForeign(s.wrap(r.desc), s.options.MaxStreams), r.impl)
 	}
 	return nil
+}
+
+// wrap returns desc with every call dispatched, counted and watched.
+func (s *Server) wrap(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	return s.dispatch.wrap(s.calls.wrapService(desc, s.idle))
 }
 
 // Serve accepts connections from lis, which it closes, until Shutdown. It
@@ -236,6 +255,11 @@ func (s *Server) Serve(lis net.Listener) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.state, s.listener, s.cancel = stateServing, lis, cancel
+	s.native = s.newNative()
+	for _, name := range s.registry.order {
+		r := s.registry.services[name]
+		s.native.RegisterService(s.wrap(r.desc), r.impl)
+	}
 	native, foreign := newHandoff(lis.Addr(), true), newHandoff(lis.Addr(), false)
 	s.mu.Unlock()
 
@@ -278,6 +302,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	serving := s.state == stateServing
 	s.state, s.sealed = stateClosed, true
+	native := s.native
 	if serving {
 		s.cancel()
 		_ = s.listener.Close()
@@ -287,7 +312,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		s.native.GracefulStop()
+		if native != nil {
+			native.GracefulStop()
+		}
 	}()
 	httpErr := s.http.Shutdown(ctx)
 	var err error
@@ -300,7 +327,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = httpErr
 	}
 	// After a graceful stop these find nothing left to do.
-	s.native.Stop()
+	if native != nil {
+		native.Stop()
+	}
 	_ = s.http.Close()
 	s.foreign.Stop()
 	if serving {

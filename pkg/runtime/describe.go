@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/xinhari/xinhari/pkg/runtime/runtimev1"
@@ -52,7 +51,7 @@ func (r *runtimeServer) Describe(_ context.Context, asked *runtimev1.DescribeReq
 
 // descriptor returns what describes a service, or nil.
 func (r *runtimeServer) descriptor(service string) protoreflect.ServiceDescriptor {
-	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
+	d, err := r.service.server.Descriptors().FindDescriptorByName(protoreflect.FullName(service))
 	if err != nil {
 		return nil
 	}

@@ -1,22 +1,10 @@
 package runtime
 
 import (
-	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
-
-// newMetrics returns the handler of a service's metrics, which are nobody
-// else's: there is no registry of the process.
-func newMetrics(p *proof, logger *slog.Logger) http.Handler {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), certificates{p})
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn)})
-}
 
 // certificates tells of the service's certificate and of whom it trusts. The
 // values are of the moment that they are asked for.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/xinhari/xinhari/pkg/catalog"
@@ -71,14 +72,33 @@ type Options struct {
 	// Codecs serve content types beside proto and JSON, both ways.
 	Codecs []rpc.Codec
 
+	// Compressor compresses what the service sends to those who can take it;
+	// "" is not to, else "gzip" or one that was registered with grpc-go.
+	Compressor string
+
 	// Middleware sees the service's calls, those that it serves and those that
-	// it makes, in the declared order, the first outermost.
+	// it makes, in the declared order, the first outermost. Outside of it are
+	// the runtime's own: traces, metrics, access log and recovery from panics,
+	// and, of what is served, admission. Served calls get no deadline that they
+	// do not bring, unless middleware.Deadline is among these.
 	Middleware []middleware.Middleware
+
+	// TracerProvider takes a span of each operation, by OpenTelemetry's
+	// conventions, and says what is sampled; nil is not to trace, and not to
+	// pass on the traces of others.
+	TracerProvider trace.TracerProvider
+
+	// AccessLog takes a line for each operation that is over; nil is none.
+	AccessLog *slog.Logger
 
 	// ServerLimits bound what callers can cost this service, ConnLimits what
 	// those that it calls can.
 	ServerLimits rpc.ServerLimits
 	ConnLimits   rpc.ConnLimits
+
+	// DynamicWindows lets grpc-go find out how much of a stream may be under
+	// way; see rpc.ServerOptions.
+	DynamicWindows bool
 
 	// ServerOptions and DialOptions are handed to grpc-go; see
 	// rpc.ServerOptions and rpc.ConnOptions for those that must not be here.
@@ -93,6 +113,10 @@ type Options struct {
 	// ShutdownTimeout bounds the whole stop in Run; calls still in flight
 	// then are cut off. 0 is 25 s, which fits Kubernetes' default of 30 s.
 	ShutdownTimeout time.Duration
+
+	// NoSignals leaves SIGINT and SIGTERM to the program: Run then ends with
+	// its context only.
+	NoSignals bool
 }
 
 const (

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
-	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -17,21 +17,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xinhari/xinhari/test/bench/internal/load"
+	"github.com/xinhari/xinhari/test/bench/internal/role"
 	"github.com/xinhari/xinhari/test/bench/internal/stats"
 	"github.com/xinhari/xinhari/test/bench/internal/usage"
 )
 
-// TestMain is also main of the children.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == childArgument {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
-
 func TestOrderGivesEveryEntryEveryPlace(t *testing.T) {
-	all := entries()
+	all := scenario{}.entries()
 	for place := range all {
 		seen := map[string]bool{}
 		for round := range all {
@@ -44,7 +36,7 @@ func TestOrderGivesEveryEntryEveryPlace(t *testing.T) {
 }
 
 func TestFigures(t *testing.T) {
-	r := ran{
+	r := role.Ran{
 		Result: load.Result{Calls: 1000, Elapsed: 2 * time.Second, P50: 1500, P99: 2 * time.Millisecond},
 		Usage:  usage.Usage{CPU: 30 * time.Millisecond, Mallocs: 5000, Bytes: 100000, Resident: 8 << 20},
 	}
@@ -82,7 +74,7 @@ func TestCompareIsWithinARound(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
-	args := []string{"-only", "64B/64", "-rounds", "1", "-duration", "50ms", "-o", "json"}
+	args := []string{"-only", "(json|foreign|stream)/64B/64|awake", "-rounds", "1", "-duration", "50ms", "-o", "json"}
 	if err := run(t.Context(), args, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +82,7 @@ func TestRun(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatal(err)
 	}
-	if want := 2 * len(metrics()); len(r.Rows) != want { // unary and stream
+	if want := 4 * len(metrics()); len(r.Rows) != want {
 		t.Fatalf("%d rows, want %d", len(r.Rows), want)
 	}
 	for _, row := range r.Rows {
@@ -103,7 +95,7 @@ func TestRun(t *testing.T) {
 		if err := write(r, &out); err != nil {
 			t.Error(err)
 		}
-		for _, want := range []string{"unary/64B/64", string(allocsPerCall), r.Machine.Go} {
+		for _, want := range []string{"json/64B/64", "≥ 0.9: ", string(allocsPerCall), r.Machine.Go} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%s lacks %q:\n%s", format, want, out.String())
 			}
@@ -167,5 +159,19 @@ func TestField(t *testing.T) {
 	}
 	if got := field([]byte(info), "flags"); got != "" {
 		t.Errorf("field = %q, want none", got)
+	}
+}
+
+// TestBareIsBare holds the program that the runtime's memory is compared with
+// to what it is: one that links none of this repository but the benchmark.
+func TestBareIsBare(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", folder+bare).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dependency := range strings.Lines(string(out)) {
+		if strings.HasPrefix(dependency, "github.com/xinhari/") && !strings.HasPrefix(dependency, folder) || strings.HasPrefix(dependency, "k8s.io/") {
+			t.Errorf("bare links %s", dependency)
+		}
 	}
 }

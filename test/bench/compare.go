@@ -15,20 +15,25 @@ type row struct {
 	Own      float64     `json:"own"`
 	Ratio    stats.Ratio `json:"ownToBare"`
 	Noise    stats.Ratio `json:"bareToItself"`
+	Target   string      `json:"target,omitempty"` // and whether it is met
 }
 
 // compare returns a row for each metric.
 func (s samples) compare(scenario string) []row {
 	var rows []row
 	for _, m := range metrics() {
-		rows = append(rows, row{
+		r := row{
 			Scenario: scenario,
 			Metric:   m,
 			Bare:     stats.Median(s.values(bare, m)),
 			Own:      stats.Median(s.values(own, m)),
 			Ratio:    stats.Ratios(s.values(own, m), s.values(bare, m)),
 			Noise:    stats.Ratios(s.values(again, m), s.values(bare, m)),
-		})
+		}
+		if t, ok := targetOf(scenario, m); ok {
+			r.Target = t.judge(r)
+		}
+		rows = append(rows, r)
 	}
 	return rows
 }

@@ -1,11 +1,12 @@
 // Command bench compares calls through the runtime with calls through bare
-// grpc-go: unary ones and messages of streams, from one client process to
-// three server processes over loopback, without TLS.
+// grpc-go: unary ones, messages of streams and plain Go ones in JSON, from one
+// client process to three server processes over loopback, with mutual TLS.
 //
 // Every round takes one sample of each competitor with fresh processes, in an
 // order that rotates, and figures are compared within a round. Bare grpc-go
 // takes part twice: its ratio to itself is the noise. docs/benchmarks.md has
-// figures and says what they mean.
+// figures and says what they mean. Targets are printed beside the figures; to
+// miss one is no error.
 package main
 
 import (
@@ -16,25 +17,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
-
-	"github.com/xinhari/xinhari/pkg/identity/localsource"
 )
 
-// childArgument is the first argument of the processes that are measured.
-const childArgument = "child"
-
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == childArgument {
-		if err := runChild(context.Background(), os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
@@ -82,16 +70,15 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 			return fmt.Errorf("-profiles: %w", err)
 		}
 	}
-	// The processes of a run share a CA of its own.
-	ca, err := os.MkdirTemp("", "xinhari-bench-")
+	dir, err := os.MkdirTemp("", "xinhari-bench-")
 	if err != nil {
-		return fmt.Errorf("folder for the CA: %w", err)
+		return fmt.Errorf("folder for the run: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(ca) }()
-	if err := os.Setenv(localsource.EnvDir, filepath.Join(ca, "ca")); err != nil {
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := prepare(ctx, dir); err != nil {
 		return err
 	}
-	p := plan{duration: *duration, warmUp: *duration / 4, profiles: *profiles}
+	p := plan{dir: dir, duration: *duration, warmUp: *duration / 4, profiles: *profiles}
 	began := time.Now()
 	r := report{Machine: describeMachine(), Rounds: *rounds, Duration: *duration}
 	for i, s := range chosen {
@@ -112,8 +99,8 @@ func (p plan) rounds(ctx context.Context, s scenario, rounds int, begin func(rou
 	taken := samples{}
 	for round := range rounds {
 		begin(round + 1)
-		for _, e := range order(entries(), round) {
-			one, err := p.measure(ctx, s, e.kind)
+		for _, e := range order(s.entries(), round) {
+			one, err := p.measure(ctx, s, e)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", s.name, e.name, err)
 			}

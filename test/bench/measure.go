@@ -13,7 +13,7 @@ import (
 
 	"github.com/xinhari/xinhari/test/bench/internal/child"
 	"github.com/xinhari/xinhari/test/bench/internal/load"
-	"github.com/xinhari/xinhari/test/bench/internal/subject"
+	"github.com/xinhari/xinhari/test/bench/internal/role"
 	"github.com/xinhari/xinhari/test/bench/internal/usage"
 )
 
@@ -44,6 +44,7 @@ func metrics() []metric {
 
 // plan is how to measure.
 type plan struct {
+	dir      string // of the programs
 	duration time.Duration
 	warmUp   time.Duration
 	profiles string // folder for CPU profiles, "" = none
@@ -58,7 +59,7 @@ const (
 )
 
 // measure takes one sample, with fresh processes.
-func (p plan) measure(ctx context.Context, s scenario, kind subject.Kind) (taken sample, err error) {
+func (p plan) measure(ctx context.Context, s scenario, e entry) (taken sample, err error) {
 	var children []*child.Process
 	defer func() {
 		for _, c := range slices.Backward(children) { // the client first
@@ -68,49 +69,57 @@ func (p plan) measure(ctx context.Context, s scenario, kind subject.Kind) (taken
 			err = ctx.Err()
 		}
 	}()
-	start := func(role string) (*child.Process, error) {
-		c, err := child.Start(ctx, childArgument, role, string(kind))
+	start := func(name, as string) (*child.Process, error) {
+		c, err := child.Start(ctx, program(p.dir, name), as)
 		if err == nil {
 			children = append(children, c)
 		}
 		return c, err
 	}
-	order := openOrder{Spec: s.load}
+	order := role.OpenOrder{Spec: s.load}
 	order.Spec.Deadline = callDeadline
 	if s.load.Shape == load.Stream {
 		order.Spec.Deadline = p.warmUp + p.duration + spareTime
 	}
 	for range servers {
-		c, err := start(roleServer)
+		c, err := start(e.server, role.Server)
 		if err != nil {
 			return nil, err
 		}
 		var addr netip.AddrPort
-		if err := c.Ask(askServe, nil, &addr); err != nil {
+		if err := c.Ask(role.Serve, nil, &addr); err != nil {
 			return nil, err
 		}
 		order.Servers = append(order.Servers, addr)
 	}
-	client, err := start(roleClient)
+	client, err := start(e.client, role.Client)
 	if err != nil {
 		return nil, err
 	}
-	if err := client.Ask(askOpen, order, nil); err != nil {
+	if err := client.Ask(role.Open, order, nil); err != nil {
 		return nil, err
 	}
-	if err := client.Ask(askRun, p.warmUp, nil); err != nil {
+	var awake []*child.Process
+	if s.awake {
+		c, err := start(bare, role.Awake)
+		if err != nil {
+			return nil, err
+		}
+		awake = append(awake, c)
+	}
+	if err := client.Ask(role.Run, p.warmUp, nil); err != nil {
 		return nil, err
 	}
 	if p.profiles != "" {
-		if err := p.record(s, kind, client, children[0]); err != nil {
+		if err := p.record(s, e, client, children[0]); err != nil {
 			return nil, err
 		}
 	}
-	return p.sample(client, children[:servers])
+	return p.sample(client, children[:servers], awake)
 }
 
-// sample has the client make its calls.
-func (p plan) sample(client *child.Process, servers []*child.Process) (sample, error) {
+// sample has the client make its calls. What awake has used is nobody's.
+func (p plan) sample(client *child.Process, servers, awake []*child.Process) (sample, error) {
 	before, err := usages(servers)
 	if err != nil {
 		return nil, err
@@ -119,11 +128,19 @@ func (p plan) sample(client *child.Process, servers []*child.Process) (sample, e
 	if err != nil {
 		return nil, err
 	}
-	var r ran
-	if err := client.Ask(askRun, p.duration, &r); err != nil {
+	idle, err := usages(awake)
+	if err != nil {
+		return nil, err
+	}
+	var r role.Ran
+	if err := client.Ask(role.Run, p.duration, &r); err != nil {
 		return nil, err
 	}
 	busyAfter, err := usage.Machine()
+	if err != nil {
+		return nil, err
+	}
+	idleAfter, err := usages(awake)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +154,7 @@ func (p plan) sample(client *child.Process, servers []*child.Process) (sample, e
 	var used usage.Usage
 	for i := range servers {
 		var calls uint64
-		if err := servers[i].Ask(askCalls, nil, &calls); err != nil {
+		if err := servers[i].Ask(role.Calls, nil, &calls); err != nil {
 			return nil, err
 		}
 		if calls == 0 {
@@ -145,12 +162,16 @@ func (p plan) sample(client *child.Process, servers []*child.Process) (sample, e
 		}
 		used = used.Plus(after[i].Since(before[i]))
 	}
-	return figures(r, used, len(servers), busyAfter-busyBefore), nil
+	busy := busyAfter - busyBefore
+	for i := range awake {
+		busy -= idleAfter[i].Since(idle[i]).CPU
+	}
+	return figures(r, used, len(servers), busy), nil
 }
 
 // figures computes a sample from what the client ran, what its servers used
 // together, and how long the machine was busy meanwhile.
-func figures(r ran, used usage.Usage, servers int, busy time.Duration) sample {
+func figures(r role.Ran, used usage.Usage, servers int, busy time.Duration) sample {
 	const mib = 1 << 20
 	calls := float64(r.Calls)
 	both := r.Usage.Plus(used)
@@ -173,7 +194,7 @@ func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1
 func usages(servers []*child.Process) ([]usage.Usage, error) {
 	read := make([]usage.Usage, len(servers))
 	for i, s := range servers {
-		if err := s.Ask(askUsage, nil, &read[i]); err != nil {
+		if err := s.Ask(role.Usage, nil, &read[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -182,10 +203,10 @@ func usages(servers []*child.Process) ([]usage.Usage, error) {
 
 // record has the client and a server write CPU profiles, over those of an
 // earlier round.
-func (p plan) record(s scenario, kind subject.Kind, client, server *child.Process) error {
-	name := strings.ReplaceAll(s.name, "/", "-") + "-" + string(kind)
+func (p plan) record(s scenario, e entry, client, server *child.Process) error {
+	name := strings.NewReplacer("/", "-", " ", "-").Replace(s.name + " " + e.name)
 	return errors.Join(
-		client.Ask(askRecord, filepath.Join(p.profiles, name+"-client.pprof"), nil),
-		server.Ask(askRecord, filepath.Join(p.profiles, name+"-server.pprof"), nil),
+		client.Ask(role.Record, filepath.Join(p.profiles, name+"-client.pprof"), nil),
+		server.Ask(role.Record, filepath.Join(p.profiles, name+"-server.pprof"), nil),
 	)
 }

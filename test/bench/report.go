@@ -41,7 +41,7 @@ func (r report) table(w io.Writer) error {
 	last := ""
 	for _, row := range r.Rows {
 		if row.Scenario != last {
-			_, _ = fmt.Fprintf(t, "\n%s\tbare\town\town/bare\tbare/itself\t\n", row.Scenario)
+			_, _ = fmt.Fprintf(t, "\n%s\tbare\town\town/bare\tbare/itself\ttarget\t\n", row.Scenario)
 			last = row.Scenario
 		}
 		_, _ = fmt.Fprintf(t, "%s\t%s\n", row.Metric, strings.Join(append(row.cells(), ""), "\t"))
@@ -50,7 +50,7 @@ func (r report) table(w io.Writer) error {
 }
 
 func (r report) markdown(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n\n%s\n\n| scenario | | bare | own | own/bare | bare/itself |\n|---|---|--:|--:|--:|--:|\n", r.Machine, r.summary())
+	_, err := fmt.Fprintf(w, "%s\n\n%s\n\n| scenario | | bare | own | own/bare | bare/itself | target |\n|---|---|--:|--:|--:|--:|---|\n", r.Machine, r.summary())
 	last := ""
 	for _, row := range r.Rows {
 		name := ""
@@ -70,12 +70,12 @@ func (r report) json(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// cells are the figures of a row: bare, own, and the two ratios.
+// cells are the figures of a row: bare, own, the two ratios, and the target.
 func (r row) cells() []string {
 	if r.Metric == others { // not ours to compare
-		return []string{number(r.Bare), number(r.Own), "", ""}
+		return []string{number(r.Bare), number(r.Own), "", "", ""}
 	}
-	return []string{number(r.Bare), number(r.Own), ratio(r.Ratio), ratio(r.Noise)}
+	return []string{number(r.Bare), number(r.Own), ratio(r.Ratio), ratio(r.Noise), r.Target}
 }
 
 func ratio(r stats.Ratio) string { return fmt.Sprintf("%.2f (%.2f–%.2f)", r.Median, r.Min, r.Max) }

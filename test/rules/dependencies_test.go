@@ -44,6 +44,8 @@ func linked() []string {
 		"github.com/prometheus/procfs",
 		"github.com/x448/float16",
 		"github.com/xinhari/xinhari",
+		"go.opentelemetry.io/otel",
+		"go.opentelemetry.io/otel/trace",
 		"go.yaml.in/yaml/v2",
 		"golang.org/x/net",
 		"golang.org/x/oauth2",
@@ -100,6 +102,24 @@ func TestWhatAWorkloadLinks(t *testing.T) {
 				t.Errorf("Kubernetes kinds (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Who brings other metrics or traces, or none, takes the model and the calls alone.
+func TestCallsLinkNoTelemetry(t *testing.T) {
+	packages := list(t, "-deps", "./pkg/rpc", "./pkg/middleware", "./pkg/middleware/accesslog")
+	if !slices.Contains(packages, "github.com/xinhari/xinhari/pkg/middleware/accesslog") {
+		t.Fatal("nothing is listed")
+	}
+	for _, p := range packages {
+		if strings.HasPrefix(p, "github.com/prometheus/") || strings.HasPrefix(p, "go.opentelemetry.io/") {
+			t.Errorf("%s is linked", p)
+		}
+	}
+	for _, p := range list(t, "-deps", "./pkg/runtime") {
+		if strings.HasPrefix(p, "go.opentelemetry.io/otel/sdk") {
+			t.Errorf("%s is linked: which SDK there is, the application says", p)
+		}
 	}
 }
 

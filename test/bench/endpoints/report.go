@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -23,6 +24,13 @@ func writers() map[string]func(report, io.Writer) error {
 func (r report) table(w io.Writer) error {
 	// Flush returns the error of every write.
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, row := range r.Memory.rows() {
+		_, _ = fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	if len(r.Latencies) == 0 {
+		return t.Flush()
+	}
+	_, _ = fmt.Fprintln(t)
 	_, _ = fmt.Fprintln(t, "CHANGE\tFROM\tTO\tPODS\tMEDIAN\tMIN\tMAX")
 	for _, l := range r.Latencies {
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f ms\t%.1f ms\t%.1f ms\n", l.Change, l.From, l.To, l.Pods, l.Median, l.Min, l.Max)
@@ -34,7 +42,16 @@ func (r report) table(w io.Writer) error {
 }
 
 func (r report) markdown(w io.Writer) error {
-	fmt.Fprint(w, "| change | from | to | pods | median, ms | min | max |\n|---|---|---|--:|--:|--:|--:|\n")
+	for i, row := range r.Memory.rows() {
+		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
+		if i == 0 {
+			fmt.Fprintln(w, "|---|--:|--:|--:|---|")
+		}
+	}
+	if len(r.Latencies) == 0 {
+		return nil
+	}
+	fmt.Fprint(w, "\n| change | from | to | pods | median, ms | min | max |\n|---|---|---|--:|--:|--:|--:|\n")
 	for _, l := range r.Latencies {
 		fmt.Fprintf(w, "| %s | %s | %s | %d | %.1f | %.1f | %.1f |\n", l.Change, l.From, l.To, l.Pods, l.Median, l.Min, l.Max)
 	}

@@ -32,12 +32,24 @@ const replicas = 3
 type report struct {
 	Latencies []latency `json:"latencies"`
 	Failed    []string  `json:"failed"` // the errors of calls
+	Memory    memory    `json:"memory"`
 }
 
 func run(ctx context.Context, chart, manifests string, rounds int) (r report, err error) {
 	if err := install(ctx, chart, manifests); err != nil {
 		return r, err
 	}
+	if rounds > 0 {
+		if r, err = measureChanges(ctx, rounds); err != nil {
+			return r, err
+		}
+	}
+	r.Memory, err = measureMemory(ctx)
+	return r, err
+}
+
+// measureChanges has pods come and go while the prober makes calls.
+func measureChanges(ctx context.Context, rounds int) (r report, err error) {
 	h := newHistory()
 	w, err := newWatcher(h)
 	if err != nil {

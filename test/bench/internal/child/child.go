@@ -1,5 +1,5 @@
-// Package child runs this program again in processes of their own and asks
-// them things: one JSON object a line, a question on the child's standard
+// Package child runs programs in processes of their own and asks them
+// things: one JSON object a line, a question on the child's standard
 // input and its answer on standard output. A child ends when its input does,
 // and the kernel kills it when its parent is gone.
 package child
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -39,14 +40,10 @@ type answer struct {
 // closeTimeout bounds how long a child may take to end by itself.
 const closeTimeout = 10 * time.Second
 
-// Start runs this program with the arguments. When ctx ends the child is
-// killed. The caller closes it.
-func Start(ctx context.Context, args ...string) (*Process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("child: %w", err)
-	}
-	c := exec.CommandContext(ctx, self, args...)
+// Start runs a program with the arguments. When ctx ends the child is killed.
+// The caller closes it.
+func Start(ctx context.Context, program string, args ...string) (*Process, error) {
+	c := exec.CommandContext(ctx, program, args...)
 	c.Stderr = os.Stderr
 	// A group of its own: Ctrl-C is for the parent, which ends its children.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -61,7 +58,7 @@ func Start(ctx context.Context, args ...string) (*Process, error) {
 	if err := c.Start(); err != nil {
 		return nil, fmt.Errorf("child: %w", err)
 	}
-	return &Process{name: fmt.Sprint(args), command: c, input: input, output: bufio.NewScanner(output)}, nil
+	return &Process{name: fmt.Sprint(filepath.Base(program), args), command: c, input: input, output: bufio.NewScanner(output)}, nil
 }
 
 // Ask asks the child and waits for its answer, which it puts into result

@@ -28,7 +28,11 @@ func TestMain(m *testing.M) {
 
 func start(ctx context.Context, t *testing.T) *Process {
 	t.Helper()
-	p, err := Start(ctx, "child")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Start(ctx, self, "child")
 	if err != nil {
 		t.Fatal(err)
 	}

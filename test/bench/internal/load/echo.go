@@ -41,3 +41,9 @@ func (e *Echo) FullDuplexCall(stream testgrpc.TestService_FullDuplexCallServer) 
 		}
 	}
 }
+
+// Plain answers with its request.
+func (e *Echo) Plain(_ context.Context, m *Message) (*Message, error) {
+	e.calls.Add(1)
+	return m, nil
+}

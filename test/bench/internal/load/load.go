@@ -23,6 +23,7 @@ type Shape string
 const (
 	Unary  Shape = "unary"  // each call is one
 	Stream Shape = "stream" // each call is a message and its answer on a stream that stays open
+	JSON   Shape = "json"   // each call is one, of plain Go messages as JSON
 	Dial   Shape = "dial"   // each call is one on a connection of its own, which is made for it and closed
 )
 
@@ -68,10 +69,11 @@ func Connect(ctx context.Context, conn grpc.ClientConnInterface, n int) error {
 }
 
 // Open makes the callers of spec, and opens their streams.
-func Open(ctx context.Context, conn grpc.ClientConnInterface, spec Spec) (*Load, error) {
-	open, ok := map[Shape]func(context.Context, grpc.ClientConnInterface, Spec) (*caller, error){
+func Open(ctx context.Context, client Client, spec Spec) (*Load, error) {
+	open, ok := map[Shape]func(context.Context, Client, Spec) (*caller, error){
 		Unary:  openUnary,
 		Stream: openStream,
+		JSON:   openPlain,
 		Dial:   openDial,
 	}[spec.Shape]
 	if !ok || spec.Payload < 0 || spec.Concurrency < 1 || spec.Deadline <= 0 {
@@ -79,7 +81,7 @@ func Open(ctx context.Context, conn grpc.ClientConnInterface, spec Spec) (*Load,
 	}
 	l := &Load{}
 	for range spec.Concurrency {
-		c, err := open(ctx, conn, spec)
+		c, err := open(ctx, client, spec)
 		if err != nil {
 			return nil, errors.Join(err, l.Close())
 		}

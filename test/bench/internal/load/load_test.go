@@ -3,27 +3,34 @@ package load_test
 import (
 	"context"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/status"
 
+	"github.com/xinhari/xinhari/pkg/identity/localsource"
+	"github.com/xinhari/xinhari/test/bench/internal/bare"
 	"github.com/xinhari/xinhari/test/bench/internal/load"
-	"github.com/xinhari/xinhari/test/bench/internal/subject"
+	"github.com/xinhari/xinhari/test/bench/internal/material"
+	"github.com/xinhari/xinhari/test/bench/internal/own"
+	"github.com/xinhari/xinhari/test/bench/internal/role"
 )
 
 func TestEveryShapeCallsEveryServerOfEverySubject(t *testing.T) {
-	for _, kind := range []subject.Kind{subject.Bare, subject.Own} {
-		for _, shape := range []load.Shape{load.Unary, load.Stream} {
-			t.Run(string(kind)+"/"+string(shape), func(t *testing.T) {
+	setUp(t)
+	for name, subject := range map[string]role.Subject{"bare": bare.Subject(), "own": own.Subject()} {
+		for _, shape := range []load.Shape{load.Unary, load.Stream, load.JSON, load.Dial} {
+			t.Run(name+"/"+string(shape), func(t *testing.T) {
 				var echoes [3]load.Echo
 				var servers []netip.AddrPort
 				for i := range echoes {
-					servers = append(servers, serve(t, kind, &echoes[i]))
+					servers = append(servers, serve(t, subject, &echoes[i]))
 				}
-				conn := dial(t, kind, servers)
+				conn := dial(t, subject, servers)
 				if err := load.Connect(t.Context(), conn, len(servers)); err != nil {
 					t.Fatal(err)
 				}
@@ -53,25 +60,32 @@ func TestEveryShapeCallsEveryServerOfEverySubject(t *testing.T) {
 }
 
 // mute answers without the payload.
-type mute struct {
-	testgrpc.UnimplementedTestServiceServer
-}
+type mute struct{ load.Echo }
 
-func (mute) UnaryCall(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+func (*mute) UnaryCall(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 	return &testgrpc.SimpleResponse{}, nil
 }
 
+// broken answers with an error.
+type broken struct{ load.Echo }
+
+func (*broken) UnaryCall(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+	return nil, status.Error(codes.DataLoss, "broken")
+}
+
 func TestWrongAnswersEndTheRun(t *testing.T) {
+	setUp(t)
+	subject := bare.Subject()
 	for _, c := range []struct {
 		name string
-		impl testgrpc.TestServiceServer
+		impl load.Service
 		want string
 	}{
-		{"an error", testgrpc.UnimplementedTestServiceServer{}, "Unimplemented"},
-		{"no payload", mute{}, "0 bytes, want 8"},
+		{"an error", &broken{}, "DataLoss"},
+		{"no payload", &mute{}, "0 bytes, want 8"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := open(t, dial(t, subject.Bare, []netip.AddrPort{serve(t, subject.Bare, c.impl)}),
+			l := open(t, dial(t, subject, []netip.AddrPort{serve(t, subject, c.impl)}),
 				load.Spec{Shape: load.Unary, Payload: 8, Concurrency: 2, Deadline: time.Second})
 			began := time.Now()
 			_, err := l.Run(t.Context(), 20*time.Second)
@@ -85,9 +99,21 @@ func TestWrongAnswersEndTheRun(t *testing.T) {
 	}
 }
 
-func serve(t *testing.T, kind subject.Kind, impl testgrpc.TestServiceServer) netip.AddrPort {
+// setUp makes certificates for both sides of all subjects.
+func setUp(t *testing.T) {
 	t.Helper()
-	addr, stop, err := subject.Serve(t.Context(), kind, impl)
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca")
+	t.Setenv(localsource.EnvDir, ca)
+	t.Setenv(bare.EnvFolder, dir)
+	if err := material.Write(t.Context(), dir, ca, bare.Server, bare.Client); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func serve(t *testing.T, s role.Subject, impl load.Service) netip.AddrPort {
+	t.Helper()
+	addr, stop, err := s.Serve(t.Context(), impl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +121,9 @@ func serve(t *testing.T, kind subject.Kind, impl testgrpc.TestServiceServer) net
 	return addr
 }
 
-func dial(t *testing.T, kind subject.Kind, servers []netip.AddrPort) grpc.ClientConnInterface {
+func dial(t *testing.T, s role.Subject, servers []netip.AddrPort) load.Client {
 	t.Helper()
-	conn, stop, err := subject.Dial(t.Context(), kind, servers)
+	conn, stop, err := s.Dial(t.Context(), servers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +131,7 @@ func dial(t *testing.T, kind subject.Kind, servers []netip.AddrPort) grpc.Client
 	return conn
 }
 
-func open(t *testing.T, conn grpc.ClientConnInterface, spec load.Spec) *load.Load {
+func open(t *testing.T, conn load.Client, spec load.Spec) *load.Load {
 	t.Helper()
 	l, err := load.Open(t.Context(), conn, spec)
 	if err != nil {
@@ -114,7 +140,7 @@ func open(t *testing.T, conn grpc.ClientConnInterface, spec load.Spec) *load.Loa
 	return l
 }
 
-func cleanup(t *testing.T, stop subject.Stop) {
+func cleanup(t *testing.T, stop role.Stop) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

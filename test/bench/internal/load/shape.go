@@ -10,7 +10,11 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 )
 
-func openUnary(_ context.Context, conn grpc.ClientConnInterface, spec Spec) (*caller, error) {
+func openUnary(_ context.Context, conn Client, spec Spec) (*caller, error) {
+	return unary(conn, spec), nil
+}
+
+func unary(conn grpc.ClientConnInterface, spec Spec) *caller {
 	client := testgrpc.NewTestServiceClient(conn)
 	request := &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, spec.Payload)}}
 	return &caller{
@@ -24,36 +28,23 @@ func openUnary(_ context.Context, conn grpc.ClientConnInterface, spec Spec) (*ca
 			return wantSize(answer.GetPayload(), spec.Payload)
 		},
 		close: func() error { return nil },
-	}, nil
-}
-
-// Dialer is a connection that can make others like it, each to one server.
-type Dialer interface {
-	Dial() (conn grpc.ClientConnInterface, done func() error, err error)
-}
-
-func openDial(_ context.Context, conn grpc.ClientConnInterface, spec Spec) (*caller, error) {
-	dialer, ok := conn.(Dialer)
-	if !ok {
-		return nil, fmt.Errorf("load: a %T makes no connections", conn)
 	}
+}
+
+func openDial(_ context.Context, client Client, spec Spec) (*caller, error) {
 	return &caller{
 		call: func(ctx context.Context) error {
-			conn, done, err := dialer.Dial()
+			conn, done, err := client.Dial()
 			if err != nil {
 				return err
 			}
-			one, err := openUnary(ctx, conn, spec)
-			if err == nil {
-				err = one.call(ctx)
-			}
-			return errors.Join(err, done())
+			return errors.Join(unary(conn, spec).call(ctx), done())
 		},
 		close: func() error { return nil },
 	}, nil
 }
 
-func openStream(ctx context.Context, conn grpc.ClientConnInterface, spec Spec) (*caller, error) {
+func openStream(ctx context.Context, conn Client, spec Spec) (*caller, error) {
 	ctx, cancel := context.WithTimeout(ctx, spec.Deadline)
 	stream, err := testgrpc.NewTestServiceClient(conn).FullDuplexCall(ctx, grpc.WaitForReady(true))
 	if err != nil {

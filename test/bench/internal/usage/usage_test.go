@@ -59,3 +59,24 @@ func TestParseStat(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestParseStatus(t *testing.T) {
+	const status = "Name:\tbare\nVmRSS:\t   16984 kB\nRssAnon:\t    7000 kB\nRssFile:\t    9984 kB\nThreads:\t7\n"
+	got, err := parseStatus([]byte(status))
+	want := Memory{Resident: 16984 << 10, Anonymous: 7000 << 10, File: 9984 << 10}
+	if err != nil || got != want {
+		t.Errorf("parseStatus = %+v, %v, want %+v", got, err, want)
+	}
+	for _, bad := range []string{"", "VmRSS:\t1 kB\nRssAnon:\t1 kB\n", "VmRSS:\tone kB\n"} {
+		if got, err := parseStatus([]byte(bad)); err == nil {
+			t.Errorf("parseStatus(%q) = %+v, want an error", bad, got)
+		}
+	}
+}
+
+func TestReadMemory(t *testing.T) {
+	m, err := ReadMemory()
+	if err != nil || m.Anonymous == 0 || m.File == 0 || m.Resident < m.Anonymous+m.File {
+		t.Errorf("ReadMemory = %+v, %v", m, err)
+	}
+}
