@@ -23,7 +23,6 @@ import (
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/base"
 	"google.golang.org/grpc/balancer/pickfirst"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
@@ -245,6 +244,8 @@ func (p *parent) publish() {
 			waiting = true
 		}
 	}
+	// grpc-go makes Unavailable of the errors below, or waits if the call wants
+	// to; a status it would give to a call that wants to wait as well.
 	switch {
 	case len(ready) > 0:
 		p.cc.UpdateState(balancer.State{
@@ -259,7 +260,7 @@ func (p *parent) publish() {
 	case len(p.order) == 0:
 		p.cc.UpdateState(balancer.State{
 			ConnectivityState: connectivity.TransientFailure,
-			Picker:            base.NewErrPicker(status.Error(codes.Unavailable, p.reason.Error())),
+			Picker:            base.NewErrPicker(p.reason),
 		})
 	default:
 		message := fmt.Sprintf("none of %d endpoints can be reached", len(p.order))
@@ -268,7 +269,7 @@ func (p *parent) publish() {
 		}
 		p.cc.UpdateState(balancer.State{
 			ConnectivityState: connectivity.TransientFailure,
-			Picker:            base.NewErrPicker(status.Error(codes.Unavailable, message)),
+			Picker:            base.NewErrPicker(errors.New(message)),
 		})
 	}
 }

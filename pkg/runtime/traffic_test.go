@@ -6,9 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/xinhari/xinhari/pkg/catalog/foldercatalog"
+	"github.com/xinhari/xinhari/pkg/rpc"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 	"github.com/xinhari/xinhari/pkg/runtime/runtimetest"
 )
@@ -94,4 +100,31 @@ func TestTrafficOfTheServiceObjectIsFollowed(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestACallThatWantsToWaitsForAnInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := runtimetest.New(t)
+		orders, inventory := n.Service("orders", xinhari.Options{}), n.Service("inventory", xinhari.Options{})
+		greet(t, inventory, echo)
+		n.Start(orders)
+		answered := make(chan error, 1)
+		go func() {
+			_, err := rpc.Call[hello](t.Context(), orders.Conn("inventory"), "Greeter/Hello", &hello{}, grpc.WaitForReady(true))
+			answered <- err
+		}()
+		if _, err := call(t.Context(), orders, "inventory"); status.Code(err) != codes.Unavailable {
+			t.Errorf("a call that does not want to wait: %v", err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-answered:
+			t.Fatalf("answered before there was an instance: %v", err)
+		default:
+		}
+		n.Start(inventory)
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	})
 }
