@@ -11,15 +11,15 @@ import (
 // Table holds values by key; make it with New. It is safe for concurrent use.
 type Table[K comparable, V any] struct {
 	limit int
-	make  func(K) V
+	value func(K) V
 	known atomic.Pointer[map[K]V] // never changed, but replaced
 
 	mu sync.Mutex // held to replace known
 }
 
-// New returns an empty table of at most limit keys, whose values make makes.
-func New[K comparable, V any](limit int, make func(K) V) *Table[K, V] {
-	t := &Table[K, V]{limit: limit, make: make}
+// New returns an empty table of at most limit keys, whose values value makes.
+func New[K comparable, V any](limit int, value func(K) V) *Table[K, V] {
+	t := &Table[K, V]{limit: limit, value: value}
 	t.known.Store(&map[K]V{})
 	return t
 }
@@ -39,7 +39,7 @@ func (t *Table[K, V]) Get(key K) (V, bool) {
 	}
 	next := make(map[K]V, len(known)+1)
 	maps.Copy(next, known)
-	v := t.make(key)
+	v := t.value(key)
 	next[key] = v
 	t.known.Store(&next)
 	return v, true

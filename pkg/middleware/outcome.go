@@ -7,12 +7,15 @@ import (
 
 // Code returns the code that err becomes at the caller: that of a gRPC status,
 // DeadlineExceeded and Canceled for what a context ended with, and Unknown
-// for anything else. It is OK for nil.
+// for anything else, such as a status that says OK. It is OK for nil alone.
 func Code(err error) codes.Code {
 	if err == nil {
 		return codes.OK
 	}
 	if s, ok := status.FromError(err); ok {
+		if s.Code() == codes.OK {
+			return codes.Unknown
+		}
 		return s.Code()
 	}
 	return status.FromContextError(err).Code()

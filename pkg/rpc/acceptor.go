@@ -24,10 +24,14 @@ type acceptor struct {
 	loopback  bool // anonymous peers on other machines are turned away
 	now       func() time.Time
 	timeout   time.Duration
-	slots     chan struct{} // one for each handshake under way
-	full      atomic.Bool   // all slots are taken, and others may be waiting
-	native    *handoff      // connections of our own clients
-	foreign   *handoff      // everybody else's
+	stalled   time.Duration // how long a write may take
+	alive     net.KeepAliveConfig
+	served    func(net.Addr) bool // whether anonymous peers of that address are served now
+	room      *quota              // of connections
+	slots     chan struct{}       // one for each handshake under way
+	full      atomic.Bool         // all slots are taken, and others may be waiting
+	native    *handoff            // connections of our own clients
+	foreign   *handoff            // everybody else's
 	logger    *slog.Logger
 }
 
@@ -61,9 +65,19 @@ func (a *acceptor) run(ctx context.Context, lis net.Listener) error {
 			continue
 		}
 		delay = 0
+		if !a.room.take() {
+			<-a.slots
+			a.logger.Debug("a connection was closed: as many are open as ServerOptions.MaxConnections allows", "peer", conn.RemoteAddr().String())
+			_ = conn.Close()
+			continue
+		}
+		l := &link{Conn: conn, left: a.room.give}
+		if c, ok := conn.(*net.TCPConn); ok {
+			_ = c.SetKeepAliveConfig(a.alive) // an error is that it was closed
+		}
 		handshakes.Go(func() {
 			defer func() { <-a.slots }()
-			a.handshake(ctx, &link{Conn: conn})
+			a.handshake(ctx, l)
 		})
 	}
 }
@@ -136,6 +150,10 @@ func (a *acceptor) handshake(ctx context.Context, conn *link) {
 		return
 	}
 	conn.established(accepted.AuthInfo, a.now)
+	if p, ok := identity.PeerOf(accepted.AuthInfo); ok && p.Anonymous {
+		conn.endUnserved(func() bool { return a.served(conn.RemoteAddr()) })
+	}
+	conn.limitWrites(a.stalled)
 	to := a.foreign
 	if accepted.Protocol == identity.ProtocolGRPC {
 		to = a.native

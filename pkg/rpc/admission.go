@@ -41,6 +41,10 @@ func (a admission) admit(ctx context.Context) (context.Context, error) {
 	case !ok:
 		return nil, errUnknownPeer
 	case p.Anonymous && !a.anonymousFrom(from.Addr):
+		if t, ok := info.(identity.TLSInfo); !foreign && ok {
+			l = linkOf(t.Conn)
+		}
+		l.refused()
 		return nil, errAnonymous
 	}
 	if err := p.Valid(a.now()); err != nil {
@@ -93,6 +97,11 @@ type link struct {
 	replaceBy time.Time // when a client that stays is told to connect anew; zero = never
 	expiry    *time.Timer
 	ending    atomic.Bool
+	closed    atomic.Bool
+	left      func() // called once it is closed; nil = nothing
+	writes    writes
+	refusals  atomic.Int32
+	handlers  atomic.Int64 // that run behind net/http
 }
 
 // established notes what the handshake found, before the connection is used.
@@ -123,8 +132,16 @@ func (l *link) established(info credentials.AuthInfo, now func() time.Time) {
 // Close implements net.Conn.
 func (l *link) Close() error {
 	l.ending.Store(true)
-	if l.expiry != nil {
-		l.expiry.Stop()
+	if l.closed.CompareAndSwap(false, true) {
+		if l.expiry != nil {
+			l.expiry.Stop()
+		}
+		if l.writes.timer != nil {
+			l.writes.timer.Stop()
+		}
+		if l.left != nil {
+			l.left()
+		}
 	}
 	return l.Conn.Close()
 }
@@ -137,6 +154,18 @@ const lastAnswer = time.Second
 func (l *link) end() {
 	if l != nil && l.ending.CompareAndSwap(false, true) {
 		time.AfterFunc(lastAnswer, func() { _ = l.Close() })
+	}
+}
+
+// maxRefusals is how many calls a connection may make that are refused because
+// nothing is known of the caller: enough for one to read why.
+const maxRefusals = 100
+
+// refused counts a call whose caller is not served, and ends the connection
+// after too many of them.
+func (l *link) refused() {
+	if l != nil && l.refusals.Add(1) >= maxRefusals {
+		l.end()
 	}
 }
 

@@ -30,6 +30,9 @@ type Endpoints interface {
 
 // ConnOptions are the options of NewConn; the zero value is good.
 type ConnOptions struct {
+	// ConnLimits bound what the server can cost; what is not set is as documented there.
+	ConnLimits
+
 	// Transport secures the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
@@ -120,6 +123,9 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
+	if err := o.ConnLimits.decide(); err != nil {
+		return nil, err
+	}
 	if o.Transport == nil {
 		o.Transport = identity.Plaintext()
 	}
@@ -137,7 +143,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(o.DynamicWindows), compressRequests(o.Compressor), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(o.DynamicWindows), o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),

@@ -15,11 +15,18 @@ const (
 
 	// dialTimeout bounds one attempt to connect.
 	dialTimeout = 3 * time.Second
+
+	// aliveAfter is how long a connection may be silent until the kernel asks
+	// the server's whether it is still there, aliveEvery how long it waits for
+	// an answer. A machine that is gone is noticed after both.
+	aliveAfter = 10 * time.Second
+	aliveEvery = lossTimeout
 )
 
 // DialTCP connects to address over TCP, as connections to services want it:
 // a peer that vanishes is noticed soon.
 func DialTCP(ctx context.Context, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout, Control: controlSocket}
+	d := net.Dialer{Timeout: dialTimeout, Control: controlSocket,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: aliveAfter, Interval: aliveEvery, Count: keepaliveProbes}}
 	return d.DialContext(ctx, "tcp", address)
 }

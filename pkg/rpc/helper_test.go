@@ -145,9 +145,9 @@ func ownConn(t testing.TB, o rpc.ConnOptions, addrs ...netip.AddrPort) *rpc.Conn
 }
 
 // foreignConn connects as any other gRPC client does.
-func foreignConn(t testing.TB, addr netip.AddrPort) *grpc.ClientConn {
+func foreignConn(t testing.TB, addr netip.AddrPort, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	cc, err := grpc.NewClient("passthrough:///"+addr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	cc, err := grpc.NewClient("passthrough:///"+addr.String(), append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,9 +19,6 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxJSONBody bounds a JSON request: gRPC's own default for a message.
-const maxJSONBody = 4 << 20
-
 func (s *Server) newHTTPServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -31,14 +28,15 @@ func (s *Server) newHTTPServer() *http.Server {
 	if s.options.LoopbackOnly {
 		handler = anonymousLoopback(handler)
 	}
-	return &http.Server{
-		Handler:           s.admission.replacing(handler),
-		ConnContext:       connContext,
-		Protocols:         protocols,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	limits := &s.options.ServerLimits
+	server := &http.Server{
+		Handler:     s.admission.replacing(limits.boundBodies(handler)),
+		ConnContext: connContext,
+		Protocols:   protocols,
+		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
+	limits.http(server)
+	return server
 }
 
 // serveHTTP answers a client that is not one of ours: gRPC, or JSON by POST.
@@ -47,7 +45,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil && (mediaType == "application/grpc" || strings.HasPrefix(mediaType, "application/grpc+")):
 		if !refuseCompression(w, r) {
-			s.foreign.ServeHTTP(w, r)
+			s.foreign.ServeHTTP(w, holdBody(r, s.options.MaxMessage))
 		}
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
@@ -79,12 +77,12 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
 		writeError(w, httpStatus, refused.Code(), refused.Message())
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJSONBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.options.MaxMessage)))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			writeError(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted,
-				fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit))
+				fmt.Sprintf("the request is larger than %d bytes, the most that ServerOptions.MaxMessage allows", tooLarge.Limit))
 			return
 		}
 		writeError(w, http.StatusBadRequest, codes.InvalidArgument, "the request's body ended early")

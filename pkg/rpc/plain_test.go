@@ -19,7 +19,7 @@ import (
 	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
-type number struct {
+type counted struct {
 	N int64 `json:"n"`
 }
 
@@ -28,10 +28,10 @@ type number struct {
 func counting(t *testing.T, left chan<- error) func(*testServer) {
 	return func(s *testServer) {
 		err := errors.Join(
-			rpc.HandleServerStream(s, "Counter/Count", func(ctx context.Context, to *number, out *rpc.Sender[number]) (err error) {
+			rpc.HandleServerStream(s, "Counter/Count", func(ctx context.Context, to *counted, out *rpc.Sender[counted]) (err error) {
 				defer func() { left <- err }()
 				for n := range to.N {
-					if err := out.Send(&number{n}); err != nil {
+					if err := out.Send(&counted{n}); err != nil {
 						return err
 					}
 				}
@@ -44,8 +44,8 @@ func counting(t *testing.T, left chan<- error) func(*testServer) {
 				}
 				return nil
 			}),
-			rpc.HandleClientStream(s, "Counter/Sum", func(_ context.Context, in *rpc.Receiver[number]) (*number, error) {
-				sum := &number{}
+			rpc.HandleClientStream(s, "Counter/Sum", func(_ context.Context, in *rpc.Receiver[counted]) (*counted, error) {
+				sum := &counted{}
 				for n, err := range in.All() {
 					if err != nil {
 						return nil, err
@@ -57,7 +57,7 @@ func counting(t *testing.T, left chan<- error) func(*testServer) {
 				}
 				return sum, nil
 			}),
-			rpc.HandleBidiStream(s, "Counter/Echo", func(_ context.Context, stream *rpc.Stream[number, echoRequest]) (err error) {
+			rpc.HandleBidiStream(s, "Counter/Echo", func(_ context.Context, stream *rpc.Stream[counted, echoRequest]) (err error) {
 				defer func() { left <- err }()
 				for n, err := range stream.All() {
 					if err != nil {
@@ -91,7 +91,7 @@ func TestPlainStreams(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []int64
-			for n, err := range rpc.CallServerStream[number](t.Context(), c.conn, "Counter/Count", &number{N: 10}, c.opts...) {
+			for n, err := range rpc.CallServerStream[counted](t.Context(), c.conn, "Counter/Count", &counted{N: 10}, c.opts...) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -104,12 +104,12 @@ func TestPlainStreams(t *testing.T) {
 				t.Errorf("Count returned %v", err)
 			}
 
-			sum, err := rpc.CallClientStream[number, number](t.Context(), c.conn, "Counter/Sum", c.opts...)
+			sum, err := rpc.CallClientStream[counted, counted](t.Context(), c.conn, "Counter/Sum", c.opts...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for n := range int64(5) {
-				if err := sum.Send(&number{N: n + 1<<53}); err != nil {
+				if err := sum.Send(&counted{N: n + 1<<53}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -117,12 +117,12 @@ func TestPlainStreams(t *testing.T) {
 				t.Errorf("sum %v, %v", got, err)
 			}
 
-			echo, err := rpc.CallBidiStream[echoRequest, number](t.Context(), c.conn, "Counter/Echo", c.opts...)
+			echo, err := rpc.CallBidiStream[echoRequest, counted](t.Context(), c.conn, "Counter/Echo", c.opts...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for n := range int64(1000) {
-				if err := echo.Send(&number{N: n}); err != nil {
+				if err := echo.Send(&counted{N: n}); err != nil {
 					t.Fatal(err)
 				}
 				got, err := echo.Receive()
@@ -142,7 +142,10 @@ func TestPlainStreams(t *testing.T) {
 		})
 	}
 	t.Run("a client that leaves ends the handler", func(t *testing.T) {
-		for range rpc.CallServerStream[number](t.Context(), own, "Counter/Count", &number{N: -1}) {
+		for _, err := range rpc.CallServerStream[counted](t.Context(), own, "Counter/Count", &counted{N: -1}) {
+			if err != nil {
+				t.Error(err)
+			}
 			break
 		}
 		select {
@@ -155,27 +158,27 @@ func TestPlainStreams(t *testing.T) {
 		}
 	})
 	t.Run("a handler that fails ends the call", func(t *testing.T) {
-		sum, err := rpc.CallClientStream[number, number](t.Context(), own, "Counter/Sum")
+		sum, err := rpc.CallClientStream[counted, counted](t.Context(), own, "Counter/Sum")
 		if err != nil {
 			t.Fatal(err)
 		}
 		for err == nil {
-			err = sum.Send(&number{N: -1})
+			err = sum.Send(&counted{N: -1})
 		}
 		if _, received := sum.CloseAndReceive(); !errors.Is(err, io.EOF) || status.Code(received) != codes.InvalidArgument {
 			t.Errorf("sent %v, received %v", err, received)
 		}
 	})
 	t.Run("what cannot be decoded names the field", func(t *testing.T) {
-		for n, err := range rpc.CallServerStream[number](t.Context(), own, "Counter/Count", &map[string]string{"n": "x"}) {
-			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "number.n") {
+		for n, err := range rpc.CallServerStream[counted](t.Context(), own, "Counter/Count", &map[string]string{"n": "x"}) {
+			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "counted.n") {
 				t.Errorf("got %v, %v", n, err)
 			}
 		}
 	})
 	t.Run("a name that is no method", func(t *testing.T) {
 		times := 0
-		for _, err := range rpc.CallServerStream[number](t.Context(), own, "Counter", &number{}) {
+		for _, err := range rpc.CallServerStream[counted](t.Context(), own, "Counter", &counted{}) {
 			if times++; err == nil || !strings.Contains(err.Error(), `"Service/Method"`) {
 				t.Errorf("got %v", err)
 			}
@@ -195,19 +198,19 @@ func TestTypesThatCannotBeSentAreErrorsOfHandle(t *testing.T) {
 		want string
 	}{
 		{"a request", func(s *rpc.Server) error {
-			return rpc.Handle(s, "A/B", func(context.Context, *request) (*number, error) { return nil, nil })
+			return rpc.Handle(s, "A/B", func(context.Context, *request) (*counted, error) { return nil, nil })
 		}, "rpc: method A/B: request.Items[].Done: chan cannot be sent"},
 		{"an answer of a stream", func(s *rpc.Server) error {
-			return rpc.HandleServerStream(s, "A/B", func(context.Context, *number, *rpc.Sender[request]) error { return nil })
+			return rpc.HandleServerStream(s, "A/B", func(context.Context, *counted, *rpc.Sender[request]) error { return nil })
 		}, "request.Items[].Done: chan cannot be sent"},
 		{"a service's name that protobuf does not have", func(s *rpc.Server) error {
-			return rpc.Handle(s, "a-b/C", func(context.Context, *number) (*number, error) { return nil, nil })
+			return rpc.Handle(s, "a-b/C", func(context.Context, *counted) (*counted, error) { return nil, nil })
 		}, "letters, digits and _ only"},
-		{"a stream without a handler", func(s *rpc.Server) error { return rpc.HandleBidiStream[number, number](s, "A/B", nil) }, "no handler"},
+		{"a stream without a handler", func(s *rpc.Server) error { return rpc.HandleBidiStream[counted, counted](s, "A/B", nil) }, "no handler"},
 		{"a stream and a unary method of one name", func(s *rpc.Server) error {
 			return errors.Join(
-				rpc.Handle(s, "A/B", func(context.Context, *number) (*number, error) { return nil, nil }),
-				rpc.HandleBidiStream(s, "A/B", func(context.Context, *rpc.Stream[number, number]) error { return nil }))
+				rpc.Handle(s, "A/B", func(context.Context, *counted) (*counted, error) { return nil, nil }),
+				rpc.HandleBidiStream(s, "A/B", func(context.Context, *rpc.Stream[counted, counted]) error { return nil }))
 		}, "registered twice"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -226,8 +229,8 @@ func TestTypesThatCannotBeSentAreErrorsOfHandle(t *testing.T) {
 // round, over both codecs.
 func TestProtobufMessagesAndGoTypesMix(t *testing.T) {
 	s := newServer(t, rpc.ServerOptions{}, func(s *testServer) {
-		if err := rpc.Handle(s, "Mix/Up", func(_ context.Context, r *testgrpc.SimpleRequest) (*number, error) {
-			return &number{N: int64(r.GetResponseSize())}, nil
+		if err := rpc.Handle(s, "Mix/Up", func(_ context.Context, r *testgrpc.SimpleRequest) (*counted, error) {
+			return &counted{N: int64(r.GetResponseSize())}, nil
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -239,11 +242,11 @@ func TestProtobufMessagesAndGoTypesMix(t *testing.T) {
 	})
 	conn := ownConn(t, rpc.ConnOptions{}, s.addr)
 	for _, subtype := range []string{"json", "proto"} {
-		got, err := rpc.Call[number](t.Context(), conn, "Mix/Up", &testgrpc.SimpleRequest{ResponseSize: 7}, grpc.CallContentSubtype(subtype))
+		got, err := rpc.Call[counted](t.Context(), conn, "Mix/Up", &testgrpc.SimpleRequest{ResponseSize: 7}, grpc.CallContentSubtype(subtype))
 		if err != nil {
 			t.Fatalf("%s: %v", subtype, err)
 		}
-		if diff := cmp.Diff(&number{N: 7}, got); diff != "" {
+		if diff := cmp.Diff(&counted{N: 7}, got); diff != "" {
 			t.Errorf("%s: %s", subtype, diff)
 		}
 	}

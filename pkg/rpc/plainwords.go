@@ -29,6 +29,8 @@ func restate(code codes.Code, message string) (codes.Code, string) {
 		decompressed = "grpc: received message after decompression larger than max %d"
 		sending      = "trying to send message larger than max (%d vs. %d)"
 		compressed   = "grpc: Decompressor is not installed for grpc-encoding %q"
+		headers      = "header list size to send violates the maximum size (%d bytes) set by server"
+		answered     = "peer header list size exceeded limit"
 	)
 	const (
 		receiver = "its receiver takes: ServerOptions.MaxMessage is the limit of requests, ConnOptions.MaxMessage that of answers"
@@ -50,6 +52,10 @@ func restate(code codes.Code, message string) (codes.Code, string) {
 		return code, fmt.Sprintf("a message has %d bytes, more than the %d that %s", size, limit, sender)
 	case code == codes.Unimplemented && scan(compressed, &name) && said(compressed, name):
 		return code, fmt.Sprintf("compression %q is not known to the server; known: %s", name, strings.Join(compressors(), ", "))
+	case code == codes.Internal && scan(headers, &limit) && said(headers, limit):
+		return codes.ResourceExhausted, fmt.Sprintf("the call's metadata is larger than the %d bytes that the server takes: ServerOptions.MaxHeaderBytes is the limit", limit)
+	case code == codes.Internal && said(answered):
+		return codes.ResourceExhausted, "the answer's metadata is larger than this client takes: ConnOptions.MaxHeaderBytes is the limit"
 	}
 	return code, ""
 }

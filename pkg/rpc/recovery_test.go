@@ -13,15 +13,18 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/pkg/middleware"
 	"github.com/xinhari/xinhari/pkg/middleware/accesslog"
 	"github.com/xinhari/xinhari/pkg/middleware/metrics"
+	"github.com/xinhari/xinhari/pkg/middleware/traces"
 	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
@@ -31,6 +34,11 @@ const panicSecret = "what only the log may say"
 type unprintable struct{}
 
 func (unprintable) MarshalJSON() ([]byte, error) { panic(panicSecret) }
+
+// unsendable cannot be encoded.
+type unsendable struct{}
+
+func (unsendable) MarshalJSON() ([]byte, error) { return nil, errors.ErrUnsupported }
 
 // recovering counts the panics that it recovers from.
 func recovering() (middleware.Middleware, *atomic.Int64) {
@@ -193,7 +201,7 @@ func TestObserversSeeWhatTheCallerGets(t *testing.T) {
 		}
 	}
 	s := newServer(t, rpc.ServerOptions{Observers: []middleware.Middleware{watch}}, func(s *testServer) {
-		if err := rpc.Handle(s, "Bad/Answer", func(context.Context, *echoRequest) (*func(), error) { return new(func()), nil }); err != nil {
+		if err := rpc.Handle(s, "Bad/Answer", func(context.Context, *echoRequest) (*unsendable, error) { return &unsendable{}, nil }); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -297,6 +305,35 @@ func TestMiddlewareHearsOfTheEndAfterTheLastMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
+}
+
+// A caller's trace goes on here, whoever it is and however it calls.
+func TestTheTraceOfEveryCallerGoesOn(t *testing.T) {
+	const id, parent = "0af7651916cd43dd8448eb211c80319c", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	got := make(chan string, 1)
+	s := newServer(t, rpc.ServerOptions{Observers: []middleware.Middleware{traces.New(sdktrace.NewTracerProvider(), traces.Options{})}}, func(s *testServer) {
+		if err := rpc.Handle(s, "Trace/ID", func(ctx context.Context, _ *echoRequest) (*echoRequest, error) {
+			got <- traces.TraceID(ctx)
+			return nil, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for name, conn := range map[string]grpc.ClientConnInterface{"own": ownConn(t, rpc.ConnOptions{}, s.addr), "foreign": foreignConn(t, s.addr)} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent)
+		if _, err := rpc.Call[echoRequest](ctx, conn, "Trace/ID", &echoRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if saw := <-got; saw != id {
+			t.Errorf("%s: the handler is in the trace %q", name, saw)
+		}
+	}
+	if code, body := post(t, s.addr, "/Trace/ID", `{}`, "Traceparent: "+parent); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	if saw := <-got; saw != id {
+		t.Errorf("JSON: the handler is in the trace %q", saw)
+	}
 }
 
 func TestDeadlinesOfServedCalls(t *testing.T) {

@@ -71,7 +71,7 @@ func reflectionV1Alpha(t *testing.T, conn grpc.ClientConnInterface) *reflectionO
 		t.Fatal(err)
 	}
 	return &reflectionOf{t: t, files: map[string]*descriptorpb.FileDescriptorProto{}, ask: func(r *reflectionpb.ServerReflectionRequest) *reflectionpb.ServerReflectionResponse {
-		old, answer := new(reflectionalphapb.ServerReflectionRequest), new(reflectionpb.ServerReflectionResponse)
+		old, answer := new(reflectionalphapb.ServerReflectionRequest), new(reflectionpb.ServerReflectionResponse) //nolint:staticcheck // deprecated, and what many clients know
 		convert(t, r, old)
 		if err := stream.Send(old); err != nil {
 			t.Fatal(err)

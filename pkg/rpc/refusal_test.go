@@ -443,7 +443,7 @@ func TestHalfOpenHandshakesGiveWay(t *testing.T) {
 		{"half a preamble", 16, 24, half[3:]},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newServer(t, rpc.ServerOptions{Transport: laptop(served), MaxHandshakes: tt.slots, HandshakeTimeout: time.Minute}, nil)
+			s := newServer(t, rpc.ServerOptions{Transport: laptop(served), ServerLimits: rpc.ServerLimits{MaxHandshakes: tt.slots, HandshakeTimeout: time.Minute}}, nil)
 			for i := range tt.peers {
 				conn, err := net.Dial("tcp", s.addr.String())
 				if err != nil {

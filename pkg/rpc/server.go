@@ -23,6 +23,9 @@ type ServerOptions struct {
 	// is none.
 	Service string
 
+	// ServerLimits bound what callers can cost; what is not set is as documented there.
+	ServerLimits
+
 	// Transport accepts the connections; nil is identity.Plaintext.
 	Transport identity.Transport
 
@@ -69,26 +72,9 @@ type ServerOptions struct {
 	// Now is the wall clock that certificates are held against; nil is time.Now.
 	Now func() time.Time
 
-	// MaxHandshakes bounds how many handshakes are under way at once; more
-	// connections wait to be accepted. 0 is 256.
-	MaxHandshakes int
-
-	// HandshakeTimeout bounds one handshake. 0 is 10 s.
-	HandshakeTimeout time.Duration
-
 	// Logger takes what has no caller to be told; nil is silent.
 	Logger *slog.Logger
 }
-
-const (
-	defaultMaxHandshakes    = 256
-	defaultHandshakeTimeout = 10 * time.Second
-
-	// headerTimeout bounds how long an HTTP client may take for its headers,
-	// idleTimeout how long it may keep an idle connection.
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-)
 
 // Server serves RPCs on one port. Make it with NewServer, register services,
 // then Serve.
@@ -96,6 +82,7 @@ type Server struct {
 	options   ServerOptions
 	admission admission
 	dispatch  dispatch
+	calls     *callLimit
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -116,6 +103,13 @@ type Server struct {
 	http    *http.Server
 
 	newNative func() *grpc.Server
+	services  []service // for native
+}
+
+// service is one with all that surrounds its calls.
+type service struct {
+	desc *grpc.ServiceDesc
+	impl any
 }
 
 type serverState int
@@ -136,20 +130,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
-	if o.MaxHandshakes < 0 {
-		return nil, errors.New("rpc: MaxHandshakes is negative")
-	}
-	if o.HandshakeTimeout < 0 {
-		return nil, errors.New("rpc: HandshakeTimeout is negative")
+	if err := o.ServerLimits.decide(); err != nil {
+		return nil, err
 	}
 	if o.Transport == nil {
 		o.Transport = identity.Plaintext()
-	}
-	if o.MaxHandshakes == 0 {
-		o.MaxHandshakes = defaultMaxHandshakes
-	}
-	if o.HandshakeTimeout == 0 {
-		o.HandshakeTimeout = defaultHandshakeTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -163,13 +148,14 @@ func NewServer(o ServerOptions) (*Server, error) {
 		admission: admission,
 		dispatch:  newDispatch(table, admission, o),
 		registry:  registry{types: types},
+		calls:     newCallLimit(o.MaxCalls),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, append(compressAnswers(o.Compressor), o.GRPC...)...)
+	}, slices.Concat(o.ServerLimits.grpc(), compressAnswers(o.Compressor), o.GRPC)...)
 	s.foreign = grpc.NewServer(options...)
 	s.newNative = func() *grpc.Server {
 		return grpc.NewServer(slices.Concat(nativeTuning(o.DynamicWindows), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)
@@ -237,7 +223,8 @@ func (s *Server) Check() error {
 	return s.seal()
 }
 
-// seal ends the registering of services, and hands them to the foreign server.
+// seal ends the registering of services, once, and hands them to the foreign
+// server.
 func (s *Server) seal() error {
 	if s.registry.err != nil || s.sealed {
 		return s.registry.err
@@ -246,9 +233,12 @@ func (s *Server) seal() error {
 	if s.files, s.registry.err = s.registry.describe(); s.registry.err != nil {
 		return s.registry.err
 	}
+	idle := newIdleStreams(s.options.StreamIdleTimeout)
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		s.foreign.RegisterService(s.dispatch.wrap(r.desc), r.impl)
+		desc := s.dispatch.wrap(s.calls.wrapService(r.desc, idle))
+		s.services = append(s.services, service{desc, r.impl})
+		s.foreign.RegisterService(wrapForeign(desc, s.options.MaxStreams), r.impl)
 	}
 	return nil
 }
@@ -270,9 +260,8 @@ func (s *Server) Serve(lis net.Listener) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.state, s.listener, s.cancel = stateServing, lis, cancel
 	s.native = s.newNative()
-	for _, name := range s.registry.order {
-		r := s.registry.services[name]
-		s.native.RegisterService(s.dispatch.wrap(r.desc), r.impl)
+	for _, r := range s.services {
+		s.native.RegisterService(r.desc, r.impl)
 	}
 	native, foreign := newHandoff(lis.Addr(), true), newHandoff(lis.Addr(), false)
 	s.mu.Unlock()
@@ -287,6 +276,10 @@ func (s *Server) Serve(lis net.Listener) error {
 		loopback:  s.options.LoopbackOnly,
 		now:       s.options.Now,
 		timeout:   s.options.HandshakeTimeout,
+		stalled:   s.options.WriteTimeout,
+		alive:     net.KeepAliveConfig{Enable: true, Idle: s.options.KeepaliveTime, Interval: s.options.KeepaliveTimeout / keepaliveProbes, Count: keepaliveProbes},
+		served:    s.admission.anonymousFrom,
+		room:      &quota{max: int64(s.options.MaxConnections)},
 		slots:     make(chan struct{}, s.options.MaxHandshakes),
 		native:    native,
 		foreign:   foreign,

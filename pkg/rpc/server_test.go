@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -290,8 +291,8 @@ func TestBadOptionsAreErrors(t *testing.T) {
 	for name, o := range map[string]rpc.ServerOptions{
 		"two codecs of one name": {Codecs: []rpc.Codec{renamed{rpc.JSON()}, renamed{rpc.JSON()}}},
 		"a nil codec":            {Codecs: []rpc.Codec{nil}},
-		"negative handshakes":    {MaxHandshakes: -1},
-		"negative timeout":       {HandshakeTimeout: -1},
+		"negative handshakes":    {ServerLimits: rpc.ServerLimits{MaxHandshakes: -1}},
+		"negative timeout":       {ServerLimits: rpc.ServerLimits{HandshakeTimeout: -1}},
 	} {
 		if _, err := rpc.NewServer(o); err == nil {
 			t.Errorf("%s: no error", name)
@@ -300,7 +301,7 @@ func TestBadOptionsAreErrors(t *testing.T) {
 }
 
 func TestSilentPeersHoldNobodyUp(t *testing.T) {
-	s := newServer(t, rpc.ServerOptions{MaxHandshakes: 8, HandshakeTimeout: 200 * time.Millisecond}, nil)
+	s := newServer(t, rpc.ServerOptions{ServerLimits: rpc.ServerLimits{MaxHandshakes: 8, HandshakeTimeout: 200 * time.Millisecond}}, nil)
 	for range 32 { // four times as many as there may be handshakes
 		c, err := net.Dial("tcp", s.addr.String())
 		if err != nil {
@@ -317,7 +318,7 @@ func TestSilentPeersHoldNobodyUp(t *testing.T) {
 
 // A handshake ends with its timeout, also where nobody waits for its place.
 func TestSilentPeersAreClosed(t *testing.T) {
-	s := newServer(t, rpc.ServerOptions{HandshakeTimeout: 200 * time.Millisecond}, nil)
+	s := newServer(t, rpc.ServerOptions{ServerLimits: rpc.ServerLimits{HandshakeTimeout: 200 * time.Millisecond}}, nil)
 	c, err := net.Dial("tcp", s.addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -338,7 +339,7 @@ func TestGarbageIsClosed(t *testing.T) {
 		}
 		_ = c.(*net.TCPConn).CloseWrite() // the server may have closed already
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := io.ReadAll(c); errors.Is(err, context.DeadlineExceeded) {
+		if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%q: the connection stays open", garbage)
 		}
 		_ = c.Close()

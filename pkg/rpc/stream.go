@@ -54,7 +54,10 @@ type Stream[In, Out any] struct {
 	Sender[Out]
 }
 
-func newStream[In, Out any](stream grpc.Stream) *Stream[In, Out] {
+func newStream[In, Out any](stream interface {
+	RecvMsg(any) error
+	SendMsg(any) error
+}) *Stream[In, Out] {
 	return &Stream[In, Out]{Receiver[In]{stream}, Sender[Out]{stream}}
 }
 

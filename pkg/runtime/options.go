@@ -72,6 +72,10 @@ type Options struct {
 	// Codecs serve content types beside proto and JSON, both ways.
 	Codecs []rpc.Codec
 
+	// Compressor compresses what the service sends to those who can take it;
+	// "" is not to, else "gzip" or one that was registered with grpc-go.
+	Compressor string
+
 	// Middleware sees the service's calls, those that it serves and those that
 	// it makes, in the declared order, the first outermost. Outside of it are
 	// the runtime's own: traces, metrics, access log and recovery from panics,
@@ -86,6 +90,11 @@ type Options struct {
 
 	// AccessLog takes a line for each operation that is over; nil is none.
 	AccessLog *slog.Logger
+
+	// ServerLimits bound what callers can cost this service, ConnLimits what
+	// those that it calls can.
+	ServerLimits rpc.ServerLimits
+	ConnLimits   rpc.ConnLimits
 
 	// DynamicWindows lets grpc-go find out how much of a stream may be under
 	// way; see rpc.ServerOptions.
@@ -104,6 +113,10 @@ type Options struct {
 	// ShutdownTimeout bounds the whole stop in Run; calls still in flight
 	// then are cut off. 0 is 25 s, which fits Kubernetes' default of 30 s.
 	ShutdownTimeout time.Duration
+
+	// NoSignals leaves SIGINT and SIGTERM to the program: Run then ends with
+	// its context only.
+	NoSignals bool
 }
 
 const (
@@ -165,6 +178,9 @@ func decide(name string, o Options, getenv func(string) string) (settings, error
 	}
 	if o.DrainTimeout < 0 || o.ShutdownTimeout < 0 {
 		return settings{}, errors.New("xinhari: DrainTimeout or ShutdownTimeout is negative")
+	}
+	if err := o.ConnLimits.Check(); err != nil {
+		return settings{}, fmt.Errorf("xinhari: ConnLimits: %w", err)
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = defaultDrainTimeout

@@ -2,21 +2,15 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
-	"os/signal"
-	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
@@ -36,21 +30,31 @@ type Service struct {
 	logger   *slog.Logger
 	proof    *proof
 	server   *rpc.Server
-	health   *health.Server
+	health   *healthOf
 	sources  *sources
 	observe  *observers
 
-	failed chan error // at most one error that ends Run
+	hooks     *hooks
+	readiness *readiness
 
-	life    sync.Mutex // held by Start and Close from beginning to end
-	started func()     // ends what Start began
-	admin   *admin
+	failed chan error    // at most one error that ends Run
+	ended  chan struct{} // closed by the Close that closed the service
+
+	// What is in life owns these.
+	life     chan struct{} // has room for one: Start and Close are in it from beginning to end
+	opened   bool          // Start was called
+	up       bool          // it got as far as the AfterStart hooks
+	began    func()        // ends what Start began, but for the announcement
+	withdraw func()        // ends the announcement
+	admin    *admin
 
 	mu         sync.Mutex // never held while anything is waited for
 	conns      map[discovery.Service]*conn
 	registered bool
 	state      state
 	listener   net.Listener
+	closing    bool                    // Close was called
+	interrupt  context.CancelCauseFunc // ends a Start that is under way
 }
 
 type state int
@@ -61,14 +65,19 @@ const (
 	stateClosed
 )
 
-// ErrClosed is returned for what a closed Service is asked to do.
-var ErrClosed = errors.New("xinhari: the service is closed")
-
 // New returns the service called name, a DNS label. It does no I/O beyond
 // reading the environment and, in a cluster, the pod's own account. An option
 // out of range, or a cluster that is expected and not there, is an error that
-// says what to do.
+// says what to do, and matches ErrOptions.
 func New(name string, o Options) (*Service, error) {
+	s, err := newService(name, o)
+	if err != nil {
+		return nil, optionsError{err}
+	}
+	return s, nil
+}
+
+func newService(name string, o Options) (*Service, error) {
 	s, err := decide(name, o, os.Getenv)
 	if err != nil {
 		return nil, err
@@ -90,9 +99,11 @@ func New(name string, o Options) (*Service, error) {
 		Transport:    p.transport,
 		Anonymous:    p.anonymous,
 		Codecs:       s.Codecs,
+		Compressor:   s.Compressor,
 		Observers:    looking.served(),
 		Middleware:   s.Middleware,
 		GRPC:         s.ServerOptions,
+		ServerLimits: s.ServerLimits,
 		LoopbackOnly: s.Profile == Local,
 		Logger:       s.Logger,
 
@@ -106,14 +117,17 @@ func New(name string, o Options) (*Service, error) {
 		logger:   s.Logger.With("service", s.service.String()),
 		proof:    p,
 		server:   server,
-		health:   health.NewServer(),
+		health:   newHealth(),
 		sources:  src,
 		observe:  looking,
 		conns:    map[discovery.Service]*conn{},
 		failed:   make(chan error, 1),
+		ended:    make(chan struct{}),
+		life:     make(chan struct{}, 1),
 	}
-	service.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	healthpb.RegisterHealthServer(server, service.health)
+	service.hooks = &hooks{logger: service.logger}
+	service.readiness = &readiness{logger: service.logger, tell: service.health.setReady}
+	healthpb.RegisterHealthServer(server, service.health.server)
 	registerReflection(server)
 	runtimev1.RegisterRuntimeServer(server, &runtimeServer{service: service, started: time.Now()})
 	return service, nil
@@ -193,199 +207,4 @@ func (s *Service) Addr() net.Addr {
 		return nil
 	}
 	return s.listener.Addr()
-}
-
-// Start begins to serve and returns when the service is ready. It may be
-// called once; after an error the service is closed.
-func (s *Service) Start(ctx context.Context) error {
-	s.life.Lock()
-	defer s.life.Unlock()
-	switch s.enter(stateStarted) {
-	case stateStarted:
-		return errors.New("xinhari: the service was started before")
-	case stateClosed:
-		return ErrClosed
-	}
-	s.logger.Info("starting", "profile", string(s.settings.Profile), "because", s.settings.why,
-		"discovery", s.sources.discovery.Name(), "objects", s.sources.catalogName())
-	if err := s.start(ctx); err != nil {
-		s.enter(stateClosed)
-		return errors.Join(err, s.stop(context.WithoutCancel(ctx)))
-	}
-	s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
-	if s.admin != nil {
-		s.admin.ready.Store(true)
-	}
-	return nil
-}
-
-// enter goes on to a later state and returns the one before.
-func (s *Service) enter(next state) (before state) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before = s.state
-	s.state = max(before, next)
-	return before
-}
-
-// start does Start's work. The caller holds life and stops what was started
-// when there is an error.
-func (s *Service) start(ctx context.Context) error {
-	if err := s.server.Check(); err != nil {
-		return err
-	}
-	if s.settings.AdminAddress != off {
-		a, err := startAdmin(ctx, s.settings.AdminAddress, s.proof.valid, s.observe.handler())
-		if err != nil {
-			return err
-		}
-		s.admin = a
-	}
-	s.proof.run()
-	if err := s.proof.wait(ctx); err != nil {
-		return fmt.Errorf("xinhari: %w", err)
-	}
-	s.mu.Lock()
-	registered := s.registered
-	s.mu.Unlock()
-	if !registered {
-		return nil
-	}
-	lis, err := s.settings.Network.Listen(ctx, s.settings.Address)
-	if err != nil {
-		return fmt.Errorf("xinhari: listen for calls: %w", err)
-	}
-	addr, err := addrPort(lis)
-	if err != nil {
-		_ = lis.Close()
-		return fmt.Errorf("xinhari: listener: %w", err)
-	}
-	s.mu.Lock()
-	s.listener = lis
-	s.mu.Unlock()
-	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	running.Go(func() {
-		// Closed before it began to serve is closed all the same.
-		if err := s.server.Serve(lis); err != nil && !errors.Is(err, rpc.ErrServerClosed) {
-			s.fail(fmt.Errorf("xinhari: serve: %w", err))
-		}
-	})
-	known, unknown := make(chan struct{}), make(chan error, 1)
-	running.Go(func() {
-		i := discovery.Instance{Service: s.settings.service, Version: s.settings.Version, Address: addr}
-		if err := s.sources.discovery.Announce(background, i, func() { close(known) }); err != nil {
-			unknown <- err
-			s.fail(fmt.Errorf("xinhari: announce: %w", err))
-		}
-	})
-	if s.sources.callees != nil {
-		running.Go(func() { s.sources.callees.watch(background, s.settings.service, s.proof.setMode) })
-	}
-	s.started = func() { cancel(); running.Wait() }
-	select {
-	case <-known:
-	case err := <-unknown:
-		return fmt.Errorf("xinhari: announce: %w", err)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	s.logger.Info("serving", "address", lis.Addr().String())
-	return nil
-}
-
-// fail makes Run return err.
-func (s *Service) fail(err error) {
-	s.logger.Error("failed", "error", err)
-	select {
-	case s.failed <- err:
-	default:
-	}
-}
-
-// Close stops the service: it stops being ready, waits until its clients can
-// know (in a cluster), tells them to go elsewhere, waits for the calls in
-// flight, and closes its connections. Calls still in flight when ctx ends are
-// cut off, and the error is ctx's. It is safe to call more than once.
-func (s *Service) Close(ctx context.Context) error {
-	s.life.Lock()
-	defer s.life.Unlock()
-	if s.enter(stateClosed) == stateClosed {
-		return nil
-	}
-	s.logger.Info("stopping")
-	err := s.stop(ctx)
-	if err != nil {
-		s.logger.Warn("stopped before all calls were done", "error", err)
-	} else {
-		s.logger.Info("stopped")
-	}
-	return err
-}
-
-// stop ends everything, whatever of it was started. The caller holds life.
-func (s *Service) stop(ctx context.Context) error {
-	if s.admin != nil {
-		s.admin.ready.Store(false)
-	}
-	s.health.Shutdown()
-	if s.Addr() != nil && s.settings.Profile == Kubernetes {
-		s.waitUntilTakenOut(ctx)
-	}
-	err := s.server.Shutdown(ctx)
-	if s.started != nil {
-		s.started()
-	}
-	s.mu.Lock()
-	conns := slices.Collect(maps.Values(s.conns))
-	s.mu.Unlock()
-	for _, c := range conns {
-		c.close()
-	}
-	s.proof.stop()
-	if s.admin != nil {
-		s.admin.close()
-	}
-	return err
-}
-
-// Run starts the service, waits until ctx ends, a SIGINT or SIGTERM arrives or
-// serving fails, and closes it. It returns nil after a clean stop. A second
-// signal ends the process at once.
-func (s *Service) Run(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := s.Start(ctx); err != nil {
-		return err
-	}
-	var failed error
-	select {
-	case <-ctx.Done():
-	case failed = <-s.failed:
-	}
-	stop()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settings.ShutdownTimeout)
-	defer cancel()
-	return errors.Join(failed, s.Close(closing))
-}
-
-// waitUntilTakenOut waits until discovery no longer has this instance as
-// ready, so that no client places new calls here, or for DrainTimeout.
-func (s *Service) waitUntilTakenOut(ctx context.Context) {
-	own, err := ownAddresses()
-	if err != nil {
-		s.logger.Warn("own addresses", "error", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.settings.DrainTimeout)
-	defer cancel()
-	_ = s.sources.discovery.Watch(ctx, s.settings.service, func(snapshot discovery.Snapshot) {
-		if snapshot.Synced.IsZero() {
-			return
-		}
-		if !slices.ContainsFunc(snapshot.Endpoints, func(e discovery.Endpoint) bool {
-			return e.State == discovery.Ready && slices.ContainsFunc(own, e.Has)
-		}) {
-			cancel()
-		}
-	})
 }

@@ -84,9 +84,11 @@ func (s *sources) connect(callee discovery.Service, p *proof, o settings) (*conn
 	rc, err := rpc.NewConn(callee, s.discovery, rpc.ConnOptions{
 		Transport:  p.transport,
 		Codecs:     o.Codecs,
+		Compressor: o.Compressor,
 		Middleware: o.Middleware,
 		Dial:       p.dial(o.Network.Dial),
 		GRPC:       o.DialOptions,
+		ConnLimits: o.ConnLimits,
 		Logger:     o.Logger,
 
 		DynamicWindows: o.DynamicWindows,

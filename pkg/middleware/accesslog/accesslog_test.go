@@ -32,7 +32,7 @@ func (h headers) Get(_ context.Context, name string) []string {
 func (h headers) Set(ctx context.Context, name, value string) context.Context { return ctx }
 
 // logged is what is written of o, without its time and duration.
-func logged(t *testing.T, ctx context.Context, o *middleware.Operation, level slog.Level, options accesslog.Options) map[string]any {
+func logged(ctx context.Context, t *testing.T, o *middleware.Operation, level slog.Level, options accesslog.Options) map[string]any {
 	t.Helper()
 	var out bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: level}))
@@ -110,7 +110,7 @@ func TestLinesOfEveryKind(t *testing.T) {
 				}
 				return c.err
 			}
-			if diff := cmp.Diff(c.want, logged(t, from, &c.o, slog.LevelInfo, accesslog.Options{})); diff != "" {
+			if diff := cmp.Diff(c.want, logged(from, t, &c.o, slog.LevelInfo, accesslog.Options{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -119,11 +119,11 @@ func TestLinesOfEveryKind(t *testing.T) {
 
 func TestALevelThatIsOffWritesNothing(t *testing.T) {
 	o := &middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: "A/B", Do: func(context.Context) error { return nil }}
-	if line := logged(t, t.Context(), o, slog.LevelWarn, accesslog.Options{}); line != nil {
+	if line := logged(t.Context(), t, o, slog.LevelWarn, accesslog.Options{}); line != nil {
 		t.Errorf("written: %v", line)
 	}
 	o.Do = func(context.Context) error { return errors.New("oops") }
-	if line := logged(t, t.Context(), o, slog.LevelWarn, accesslog.Options{}); line["level"] != "ERROR" {
+	if line := logged(t.Context(), t, o, slog.LevelWarn, accesslog.Options{}); line["level"] != "ERROR" {
 		t.Errorf("written: %v", line)
 	}
 }
@@ -141,7 +141,7 @@ func TestTheTraceIsTheOneAskedFor(t *testing.T) {
 		"of TraceID, if any": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", accesslog.Options{TraceID: func(context.Context) string { return "" }}, nil},
 	} {
 		o := &middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Headers: headers{"traceparent": c.header}, Do: func(context.Context) error { return nil }}
-		if got := logged(t, t.Context(), o, slog.LevelInfo, c.o)["trace_id"]; got != c.want {
+		if got := logged(t.Context(), t, o, slog.LevelInfo, c.o)["trace_id"]; got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

@@ -63,7 +63,7 @@ func see(spans []sdktrace.ReadOnlySpan) []seen {
 	for _, s := range spans {
 		one := seen{Name: s.Name(), Kind: s.SpanKind(), Attributes: map[string]string{}, Status: s.Status().Code, Text: s.Status().Description}
 		for _, a := range s.Attributes() {
-			one.Attributes[string(a.Key)] = a.Value.Emit()
+			one.Attributes[string(a.Key)] = a.Value.String()
 		}
 		all = append(all, one)
 	}

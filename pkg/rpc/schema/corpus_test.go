@@ -211,6 +211,7 @@ func TestWhole(t *testing.T) {
 		{"google.protobuf.ListValue", &list},
 		{"google.protobuf.Value", &anything},
 		{"google.protobuf.Value", &raw},
+		{"google.protobuf.Value", big.NewInt(1 << 50)}, // a TextMarshaler, too
 		{"google.protobuf.Empty", &struct{}{}},
 		{"google.protobuf.Duration", durationpb.New(time.Second)},
 		{"test.item", &item{3}},

@@ -50,7 +50,7 @@ func TestDecode(t *testing.T) {
 		{"a map's message that is absent", field(nil, 1, field(nil, 1, 'k')...), &holder[map[string]*item]{map[string]*item{"k": {}}}},
 		{"the last of a key's entries", field(field(nil, 1, varint(field(nil, 1, 'k'), 2, 1)...), 1, varint(field(nil, 1, 'k'), 2, 2)...), &holder[map[string]int]{map[string]int{"k": 2}}},
 		{"fields that are not known", slices.Concat(varint(nil, 7, 1), field(nil, 1000, 1), group, varint(nil, 1, 5)), &holder[int]{5}},
-		{"a field of another type", varint(field(nil, 1, 9), 2, 1), &holder[int]{0}},
+		{"a field of another type", field(varint(nil, 1, 5), 1, 9), &holder[int]{5}},
 		{"an int32 of more bits", varint(nil, 1, 1<<32|5), &holder[int32]{5}},
 		{"a bool of more bits", varint(nil, 1, 2), &holder[bool]{true}},
 		{"a Value without a kind", field(nil, 1), &holder[any]{nil}},
@@ -181,9 +181,51 @@ func TestValuesAndNilPointersAreEncoded(t *testing.T) {
 		{"x", field(nil, 1, 'x')},
 		{time.Time{}, varint(nil, 1, 1<<64-62135596800)},
 		{map[string]any(nil), nil},
+		{holder[item]{}, nil},
+		{holder[[]item]{[]item{{}}}, field(nil, 1)},
+		{holder[[1]int]{}, field(nil, 1, 0)},
+		{holder[time.Time]{time.Unix(0, 0)}, field(nil, 1)},
 	} {
 		if got, err := types.Marshal(tt.v); err != nil || !bytes.Equal(got, tt.want) {
 			t.Errorf("%#v: %x, %v, want %x", tt.v, got, err, tt.want)
+		}
+	}
+}
+
+// TestLengths has messages whose lengths take one byte, two and three, within
+// each other.
+func TestLengths(t *testing.T) {
+	type inner struct {
+		Text string
+		N    []int
+	}
+	type outer struct {
+		One   inner
+		Many  []inner
+		By    map[string]inner
+		After string
+	}
+	types := schema.New()
+	md := message(t, types, &outer{})
+	for _, n := range []int{0, 1, 100, 123, 124, 125, 126, 127, 128, 200, 16381, 16382, 16383, 16384, 20000} {
+		in := inner{Text: strings.Repeat("x", n), N: slices.Repeat([]int{300}, n/2)}
+		want := &outer{One: in, Many: []inner{in, {}, in}, By: map[string]inner{"k": in}, After: "end"}
+		data, err := types.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n/2 == 0 { // an empty list is none
+			want.One.N, want.Many[0].N, want.Many[2].N, want.By["k"] = nil, nil, nil, inner{Text: in.Text}
+		}
+		if !bytes.Equal(data, canonicalBytes(t, md, data)) {
+			t.Errorf("%d: these are not the bytes that protobuf has", n)
+		}
+		got := new(outer)
+		if err := types.Unmarshal(data, got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d: %s", n, diff)
 		}
 	}
 }

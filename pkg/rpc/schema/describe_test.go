@@ -27,9 +27,10 @@ type tree struct {
 	Took        *durationpb.Duration
 }
 
-// Shop has the name of one of the services, Empty and Payload those of messages of grpc.testing.
+// Shop has the name of one of the services, other that of a package, Empty and Payload those of messages of grpc.testing.
 type (
 	Shop    struct{ Name string }
+	other   struct{ O bool }
 	Empty   struct{ A int }
 	Payload struct{ B int }
 )
@@ -48,7 +49,7 @@ func TestDescribe(t *testing.T) {
 		want     map[string]string // files by path
 	}{
 		{"a service without a package", []schema.Service{
-			{Name: "Shop", Methods: []schema.Method{method[Shop, tree]("Get"), method[struct{ N int }, string]("Find")}},
+			{Name: "Shop", Methods: []schema.Method{method[Shop, tree]("Get"), method[struct{ N int }, string]("Find"), method[other, string]("Ask")}},
 			{Name: "other.v1.Shop", Methods: []schema.Method{method[Shop, struct{}]("Put")}},
 		}, map[string]string{
 			"plain.proto": `syntax = "proto3";
@@ -58,6 +59,7 @@ import "google/protobuf/wrappers.proto";
 service Shop {
   rpc Get(schema_test_Shop) returns (tree);
   rpc Find(Shop_FindRequest) returns (google.protobuf.StringValue);
+  rpc Ask(schema_test_other) returns (google.protobuf.StringValue);
 }
 
 message schema_test_Shop {
@@ -77,6 +79,10 @@ message tree_Note {
 
 message Shop_FindRequest {
   int64 N = 1;
+}
+
+message schema_test_other {
+  bool O = 1;
 }
 `,
 			"other/v1/plain.proto": `syntax = "proto3";
@@ -166,6 +172,16 @@ message page_map_string_page_tree {
 		{"a service that is described by generated code", []schema.Service{
 			{Name: "grpc.testing.TestService", Methods: []schema.Method{method[testgrpc.SimpleRequest, testgrpc.SimpleResponse]("UnaryCall")}},
 		}, nil},
+		{"a method that is described as a stream", []schema.Service{
+			{Name: "grpc.testing.TestService", Methods: []schema.Method{method[testgrpc.StreamingOutputCallRequest, testgrpc.StreamingOutputCallResponse]("StreamingOutputCall")}},
+		}, map[string]string{"grpc/testing/plain.proto": `syntax = "proto3";
+package grpc.testing;
+import "grpc/testing/messages.proto";
+
+service TestService {
+  rpc StreamingOutputCall(grpc.testing.StreamingOutputCallRequest) returns (grpc.testing.StreamingOutputCallResponse);
+}
+`}},
 		{"a service that is described otherwise", []schema.Service{
 			{Name: "grpc.testing.TestService", Methods: []schema.Method{method[testgrpc.SimpleRequest, testgrpc.Empty]("UnaryCall")}},
 		}, map[string]string{"grpc/testing/plain.proto": `syntax = "proto3";

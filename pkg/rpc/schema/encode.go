@@ -51,15 +51,15 @@ func (e *element) appendField(b []byte, tag uint64, v reflect.Value, need bool, 
 		if bits == 0 && !need {
 			return b, nil
 		}
-		return appendNumber(protowire.AppendVarint(b, tag), e.wire, bits), nil
+		return appendNumber(appendVarint(b, tag), e.wire, bits), nil
 	}
 	if !need && e.zero != nil && e.zero(v) {
 		return b, nil
 	}
 	start := len(b)
-	b = protowire.AppendVarint(b, tag)
+	b = appendVarint(b, tag)
 	if e.size != nil {
-		return e.appendBody(protowire.AppendVarint(b, uint64(e.size(v))), v, depth)
+		return e.appendBody(appendVarint(b, uint64(e.size(v))), v, depth)
 	}
 	begun := len(b)
 	b, err := e.appendBody(append(b, 0), v, depth)
@@ -67,6 +67,14 @@ func (e *element) appendField(b []byte, tag uint64, v reflect.Value, need bool, 
 		return b[:start], nil
 	}
 	return setLength(b, begun), err
+}
+
+// appendVarint is protowire's, for which small numbers are a case among others.
+func appendVarint(b []byte, x uint64) []byte {
+	if x < 0x80 {
+		return append(b, byte(x))
+	}
+	return protowire.AppendVarint(b, x)
 }
 
 // setLength writes the length of what was appended after the byte at begun,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -22,9 +23,13 @@ type (
 		Name    string `json:"name"`
 		Twice   int
 		Deep    string
+		Far     int `json:"Near"`
 		private int
 	}
-	Other struct {
+	Common struct{ Diamond int }
+	Left   struct{ Common }
+	Right  struct{ Common }
+	Other  struct {
 		Twice int
 		Other string
 	}
@@ -38,14 +43,19 @@ type (
 		Base
 		*Other
 		hidden
-		named       `json:"named"`
+		named `json:"named"`
+		Left
+		Right
+		Rival       int
+		Tagged      int `json:"Rival"`
+		Near        int
 		Deep        int    `json:"deep"`
-		Dash        int    `json:"-,"`
+		Dash        int    `json:"-,"` //nolint:staticcheck // encoding/json takes it
 		Never       int    `json:"-"`
 		Empty       int    `json:",omitempty"`
 		Zero        int    `json:"zero,omitzero"`
 		Quoted      int64  `json:"quoted,string"`
-		BadTag      int    `json:"a\"b"`
+		BadTag      int    `json:"a\"b"` //nolint:staticcheck // encoding/json ignores it
 		Odd         string `json:"a-b.c"`
 		Odder       string `json:"a_b_c"`
 		Digit       string `json:"1st"`
@@ -66,21 +76,23 @@ const wantOuter = `message Outer {
   string Other = 4;
   string Shown = 5;
   test.named named = 6;
-  int64 deep_2 = 7 [json_name = "deep"];
-  int64 _ = 8 [json_name = "-"];
-  int64 Empty = 9;
-  int64 zero = 10;
-  int64 quoted = 11;
-  int64 BadTag = 12;
-  string a_b_c = 13 [json_name = "a-b.c"];
-  string a_b_c_2 = 14 [json_name = "a_b_c"];
-  string _1st = 15 [json_name = "1st"];
-  string gr__e = 16 [json_name = "größe"];
-  bool CamelCase = 17;
-  map<string, int64> mapOf = 18;
-  int64 mapOfEntry_2 = 19 [json_name = "mapOfEntry"];
-  optional int64 opt = 20;
-  optional int64 _opt_2 = 21 [json_name = "_opt"];
+  int64 Rival = 7;
+  int64 Near = 8;
+  int64 deep_2 = 9 [json_name = "deep"];
+  int64 _ = 10 [json_name = "-"];
+  int64 Empty = 11;
+  int64 zero = 12;
+  int64 quoted = 13;
+  int64 BadTag = 14;
+  string a_b_c = 15 [json_name = "a-b.c"];
+  string a_b_c_2 = 16 [json_name = "a_b_c"];
+  string _1st = 17 [json_name = "1st"];
+  string gr__e = 18 [json_name = "größe"];
+  bool CamelCase = 19;
+  map<string, int64> mapOf = 20;
+  int64 mapOfEntry_2 = 21 [json_name = "mapOfEntry"];
+  optional int64 opt = 22;
+  optional int64 _opt_2 = 23 [json_name = "_opt"];
 }
 `
 
@@ -90,7 +102,8 @@ func TestFieldsAreThoseOfEncodingJSON(t *testing.T) {
 	types := schema.New()
 	one, two := 1, 2
 	v := &Outer{
-		Base: Base{ID: 1, Name: "b", Twice: 2, Deep: "base", private: 1}, Other: &Other{Twice: 3, Other: "o"}, hidden: hidden{"h"}, named: named{4},
+		Base: Base{ID: 1, Name: "b", Twice: 2, Deep: "base", Far: 26, private: 1}, Other: &Other{Twice: 3, Other: "o"}, hidden: hidden{"h"}, named: named{4},
+		Left: Left{Common{21}}, Right: Right{Common{22}}, Rival: 23, Tagged: 24, Near: 25,
 		Deep: 5, Dash: 6, Never: 7, Empty: 8, Zero: 9, Quoted: 1 << 60, BadTag: 10, Odd: "x", Odder: "y", Digit: "z", Umlaut: "ü",
 		CamelCase: true, unexported: 1, Map: map[string]int{"k": 1}, MapOfEntry: 11, Optional: &one, OptionalTwo: &two,
 	}
@@ -201,15 +214,12 @@ type (
 		secretText `json:"s"`
 		secretTwo  // takes from the struct the methods of the first
 	}
-	secretTwo  struct{ s string }
-	secretText struct{ s string }
+	secretTwo  struct{ netip.AddrPort }
+	secretText struct{ netip.Addr }
 )
 
-func (s secretText) MarshalText() ([]byte, error)     { return []byte(s.s), nil }
-func (s *secretText) UnmarshalText(data []byte) error { s.s = string(data); return nil }
-
-func (s secretTwo) MarshalText() ([]byte, error)     { return []byte(s.s), nil }
-func (s *secretTwo) UnmarshalText(data []byte) error { s.s = string(data); return nil }
+// Both are used by reflection.
+var _ = hiddenText{secretText{}, secretTwo{}}
 
 func TestWhatCannotBeSent(t *testing.T) {
 	for _, tt := range []struct {

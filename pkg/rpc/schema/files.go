@@ -241,13 +241,13 @@ func (d *describer) typeName(e *element, hint string) string {
 		mp := &descriptorpb.DescriptorProto{Name: &name}
 		d.proto.MessageType = append(d.proto.MessageType, mp)
 		for _, f := range s.fields {
-			d.addField(mp, s, f)
+			d.addField(mp, f)
 		}
 	}
 	return "." + string(d.full(name))
 }
 
-func (d *describer) addField(mp *descriptorpb.DescriptorProto, s *structure, f *field) {
+func (d *describer) addField(mp *descriptorpb.DescriptorProto, f *field) {
 	fp := &descriptorpb.FieldDescriptorProto{
 		Name:     proto.String(f.protoName),
 		JsonName: proto.String(f.name),
@@ -274,10 +274,7 @@ func (d *describer) addField(mp *descriptorpb.DescriptorProto, s *structure, f *
 	case f.shape != single:
 		fp.Label = descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()
 	case f.pointer && !f.element.isMessage():
-		oneof := "_" + f.protoName
-		for slices.ContainsFunc(s.fields, func(other *field) bool { return other.protoName == oneof }) {
-			oneof = "X" + oneof
-		}
+		oneof := "_" + f.protoName // as protoc calls it; names of fields differ by more than underscores
 		fp.Proto3Optional = proto.Bool(true)
 		fp.OneofIndex = proto.Int32(int32(len(mp.OneofDecl)))
 		mp.OneofDecl = append(mp.OneofDecl, &descriptorpb.OneofDescriptorProto{Name: &oneof})

@@ -65,7 +65,7 @@ func FuzzSameAsProtobuf(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		want := dynamicpb.NewMessage(md)
-		wantErr, panicked := unmarshalDynamic(data, want)
+		panicked, wantErr := unmarshalDynamic(data, want)
 		if panicked {
 			return
 		}
@@ -93,9 +93,9 @@ func FuzzSameAsProtobuf(f *testing.F) {
 
 // unmarshalDynamic is proto.Unmarshal, which panics in dynamicpb when the key
 // of a map's entry has another wire type than the schema says.
-func unmarshalDynamic(data []byte, m *dynamicpb.Message) (err error, panicked bool) { //nolint:revive,staticcheck // an error that is a value
+func unmarshalDynamic(data []byte, m *dynamicpb.Message) (panicked bool, err error) {
 	defer func() { panicked = recover() != nil }()
-	return proto.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: 100}.Unmarshal(data, m), false
+	return false, proto.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: 100}.Unmarshal(data, m)
 }
 
 // everything has a field of each kind there is.

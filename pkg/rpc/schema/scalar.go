@@ -126,7 +126,7 @@ func appendNumber(b []byte, wire protowire.Type, bits uint64) []byte {
 	case protowire.Fixed64Type:
 		return protowire.AppendFixed64(b, bits)
 	default:
-		return protowire.AppendVarint(b, bits)
+		return appendVarint(b, bits)
 	}
 }
 

@@ -1,59 +1,66 @@
-// Package runtimetest runs Services in a test, in memory: no ports, no mDNS,
-// no cluster.
 package runtimetest
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
+	"net/netip"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/xinhari/xinhari/pkg/discovery"
 	"github.com/xinhari/xinhari/pkg/discovery/memorydiscovery"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/identity/localsource"
+	"github.com/xinhari/xinhari/pkg/middleware"
 	xinhari "github.com/xinhari/xinhari/pkg/runtime"
 )
 
-// Network is a network of Services in memory.
+// Network is a network of Services in memory. It is safe for concurrent use.
 type Network struct {
 	t         testing.TB
 	discovery *discovery.Discovery
 	ca        string // folder of the network's own CA
 
-	mu        sync.Mutex
-	next      int
-	listeners map[string]*bufconn.Listener
+	mu       sync.Mutex
+	hosts    map[netip.Addr]*host
+	services map[*xinhari.Service]*host
+	wires    map[*wire]struct{} // those that are not closed
+	said     []statement        // of faults
+	changed  chan struct{}      // closed and replaced when more is said
 }
 
-// New returns a network without services.
+// New returns a network without services, for the time of the test.
 func New(t testing.TB) *Network {
 	return &Network{
 		t:         t,
 		ca:        filepath.Join(t.TempDir(), "ca"),
 		discovery: memorydiscovery.New(discovery.Options{}),
-		listeners: map[string]*bufconn.Listener{},
+		hosts:     map[netip.Addr]*host{},
+		services:  map[*xinhari.Service]*host{},
+		wires:     map[*wire]struct{}{},
+		changed:   make(chan struct{}),
 	}
 }
 
 // Service returns a Service of this network, which the test registers with,
-// starts and calls from. It is closed when the test ends. Of the options,
-// those that choose profile, network, addresses and discovery are the
+// starts and calls from; several of one name are instances of one service. It
+// is closed when the test ends, in a network without faults. Of the options,
+// those that choose profile, network, addresses, discovery and signals are the
 // network's own; without others its identity is spiffe://local/ns/<namespace>/sa/<name>,
 // which all services of the network trust; without a logger the service logs to the test.
 func (n *Network) Service(name string, o xinhari.Options) *xinhari.Service {
 	n.t.Helper()
-	o.Profile, o.Network, o.Discovery = xinhari.Test, n, n.discovery
-	o.Address, o.AdminAddress = "127.0.0.1:0", "off"
 	if o.Namespace == "" {
 		o.Namespace = "default"
 	}
+	h := n.newHost(discovery.Service{Namespace: o.Namespace, Name: name})
+	o.Profile, o.Network, o.Discovery = xinhari.Test, h, n.discovery
+	o.Address, o.AdminAddress = "127.0.0.1:0", "off"
+	o.NoSignals = true // go test has them; and os/signal ends the process when it is first used in a bubble
+	o.Middleware = append([]middleware.Middleware{n.failing(h)}, o.Middleware...)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(n.t.Output(), nil))
 	}
@@ -70,7 +77,11 @@ func (n *Network) Service(name string, o xinhari.Options) *xinhari.Service {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	n.mu.Lock()
+	n.services[s] = h
+	n.mu.Unlock()
 	n.t.Cleanup(func() {
+		n.Everywhere().Heal()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
@@ -90,42 +101,32 @@ func (n *Network) Start(services ...*xinhari.Service) {
 	}
 }
 
-// bufferSize is that of each direction of a connection, in bytes.
-const bufferSize = 256 << 10
-
-// Listen implements runtime.Network.
-func (n *Network) Listen(context.Context, string) (net.Listener, error) {
+// Kill ends what a Service has with the network, as kill -9 does with a
+// process: its connections are reset, no others are made, and nobody is told
+// of its end, so that others still find it and are refused, until its Close. Its
+// handlers run on as far as they do not heed their contexts. A new Service of
+// the same name is its restart.
+func (n *Network) Kill(s *xinhari.Service) {
+	n.t.Helper()
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.next++
-	addr := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(n.next>>8)), Port: 1024 + n.next&255} // of TEST-NET-1: nobody's
-	lis := bufconn.Listen(bufferSize)
-	n.listeners[addr.String()] = lis
-	return &listener{Listener: lis, addr: addr, network: n}, nil
-}
-
-// Dial implements runtime.Network.
-func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
-	n.mu.Lock()
-	lis, ok := n.listeners[address]
-	n.mu.Unlock()
+	h, ok := n.services[s]
 	if !ok {
-		return nil, fmt.Errorf("dial %s: connection refused", address)
+		n.mu.Unlock()
+		n.t.Fatalf("runtimetest: service %s is of another network", s.Name())
 	}
-	return lis.DialContext(ctx)
-}
-
-type listener struct {
-	*bufconn.Listener
-	addr    net.Addr
-	network *Network
-}
-
-func (l *listener) Addr() net.Addr { return l.addr }
-
-func (l *listener) Close() error {
-	l.network.mu.Lock()
-	delete(l.network.listeners, l.addr.String())
-	l.network.mu.Unlock()
-	return l.Listener.Close()
+	h.dead = true
+	var ends []*end
+	for w := range n.wires {
+		for _, e := range w.ends {
+			if e.host == h {
+				ends = append(ends, e)
+			}
+		}
+	}
+	n.mu.Unlock()
+	for _, e := range ends {
+		e.wire.mu.Lock()
+		e.abort(syscall.ECONNRESET)
+		e.wire.mu.Unlock()
+	}
 }
