@@ -98,6 +98,7 @@ export KUBEBUILDER_ASSETS ?= $(BIN)/assets
 test: assets build helm nats-server ## All tests, with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/e2e$$)
 	cd hack/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster DEVCLUSTER_BINARIES=$(BIN)/assets HELM=$(BIN)/helm CONFORMANCE_IMAGES=$(BIN) $(GO) test -p 1 -timeout 20m ./...
+	@$(MAKE) --no-print-directory test-interop
 	@$(MAKE) --no-print-directory test-certmanager
 	@$(MAKE) --no-print-directory test-e2e
 
@@ -106,6 +107,14 @@ test: assets build helm nats-server ## All tests, with the race detector
 test-certmanager: build devcluster helm ## The operator's CA from cert-manager, whose controllers run in the devcluster
 	@cd test/certmanager && ../../hack/progress "cert-manager: compiling its controllers" $(GO) build -v -ldflags '-s -w' -o $(BIN)/certmanager-controllers .
 	cd test/certmanager && $(GO) test -count=1 -timeout 15m .
+
+# Its result hangs on programs, which go does not see.
+.PHONY: test-interop
+test-interop: ## Servers and clients with those of others: grpcurl, curl, connect-go, grpc-go and Connect's conformance suite
+	@cd test/interop && ../../hack/progress "grpcurl" $(GO) build -v -o $(BIN)/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
+	@cd test/interop/conformance && ../../../hack/progress "Connect's conformance suite" $(GO) build -v -o $(BIN)/connectconformance connectrpc.com/conformance/cmd/connectconformance
+	@cd test/interop/conformance && $(GO) build -o $(BIN)/conformance-server .
+	cd test/interop && $(GO) test -race -count=1 -timeout 10m .
 
 .PHONY: test-e2e
 test-e2e: build devcluster helm ## That no call fails while identity changes: operator and workloads on the devcluster
@@ -123,6 +132,8 @@ lint: $(LINT_STAMP) ## golangci-lint with kube-api-linter
 	$(BIN)/golangci-lint run ./...
 	cd hack/devcluster && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
 	cd test/certmanager && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+	cd test/interop && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+	cd test/interop/conformance && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
 	cd hack/proto && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
 
 .PHONY: generate

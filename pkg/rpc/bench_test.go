@@ -1,15 +1,25 @@
 package rpc_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
@@ -80,6 +90,102 @@ func BenchmarkUnary(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					if _, err := client.UnaryCall(b.Context(), request); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkForeign is what clients pay that are not ours: a unary call of 64
+// bytes over loopback with mutual TLS, by our client, by a bare grpc-go client,
+// and by net/http's with the Connect protocol over both versions of HTTP.
+func BenchmarkForeign(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), "ca")
+	caller, served := source(b, "caller", dir, time.Hour), source(b, "test", dir, time.Hour)
+	s, err := rpc.NewServer(rpc.ServerOptions{Transport: mutual(served)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	testgrpc.RegisterTestServiceServer(s, benchService{})
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() { _ = s.Serve(lis) }()
+	b.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	addr := netip.MustParseAddrPort(lis.Addr().String())
+	config := func() *tls.Config { // each client adds what it speaks
+		return identity.ClientConfig(caller.Current, identity.ServiceName("default", "test"), identity.ClientOptions{})
+	}
+	foreign, err := grpc.NewClient("passthrough:///"+addr.String(), grpc.WithTransportCredentials(credentials.NewTLS(config())))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = foreign.Close() })
+
+	request := &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, 64)}}
+	body, err := proto.Marshal(request)
+	if err != nil {
+		b.Fatal(err)
+	}
+	byGRPC := func(conn grpc.ClientConnInterface) func(context.Context) error {
+		client := testgrpc.NewTestServiceClient(conn)
+		return func(ctx context.Context) error {
+			_, err := client.UnaryCall(ctx, request, grpc.WaitForReady(true))
+			return err
+		}
+	}
+	byConnect := func(h2 bool) func(context.Context) error {
+		transport := &http.Transport{TLSClientConfig: config(), ForceAttemptHTTP2: h2, MaxIdleConnsPerHost: 64, DisableCompression: true}
+		b.Cleanup(transport.CloseIdleConnections)
+		client := &http.Client{Transport: transport}
+		return func(ctx context.Context) error {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr.String()+"/grpc.testing.TestService/UnaryCall", bytes.NewReader(body))
+			if err != nil {
+				return err
+			}
+			r.Header.Set("Content-Type", "application/proto")
+			answer, err := client.Do(r)
+			if err != nil {
+				return err
+			}
+			defer answer.Body.Close()
+			data, err := io.ReadAll(answer.Body)
+			if err != nil || answer.StatusCode != http.StatusOK {
+				return fmt.Errorf("%s %q: %w", answer.Status, data, err)
+			}
+			return proto.Unmarshal(data, new(testgrpc.SimpleResponse))
+		}
+	}
+	for _, c := range []struct {
+		name string
+		call func(context.Context) error
+	}{
+		{"own", byGRPC(ownConn(b, rpc.ConnOptions{Transport: mutual(caller)}, addr))},
+		{"grpc", byGRPC(foreign)},
+		{"connect-h2", byConnect(true)},
+		{"connect-h1", byConnect(false)},
+	} {
+		if err := c.call(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		b.Run(c.name+"/concurrency=1", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.call(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(c.name+"/concurrency=64", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(32) // times 2 processors
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := c.call(b.Context()); err != nil {
 						b.Error(err)
 						return
 					}

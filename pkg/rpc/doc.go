@@ -3,10 +3,11 @@
 // A [Server] takes generated services as grpc-go's does, and plain Go
 // functions through [Handle], [HandleServerStream], [HandleClientStream] and
 // [HandleBidiStream]. It answers on one port: its own clients, any other gRPC
-// client, and JSON by HTTP POST. A [Conn] is what generated clients take;
-// [Call], [CallServerStream], [CallClientStream] and [CallBidiStream] call
-// plain Go handlers through it. Plain Go messages travel as JSON or, by the
-// schema of package schema, as protobuf.
+// client, and those of the Connect protocol, of which JSON by HTTP POST is
+// part. A [Conn] is what generated clients take; [Call], [CallServerStream],
+// [CallClientStream] and [CallBidiStream] call plain Go handlers through it.
+// Plain Go messages travel as JSON or, by the schema of package schema, as
+// protobuf.
 //
 // Errors are gRPC statuses, and at both sides an [Error], which errors.Is and
 // errors.As find. A content type that a server or client has no codec for is

@@ -130,7 +130,7 @@ func message(n int) []byte {
 // closed the connection.
 var floods = map[string]func(a *attacker) error{
 	"rapid reset": func(a *attacker) error {
-		for range 20000 {
+		for range 10000 {
 			id, err := a.open("/Streams/Do")
 			if err == nil {
 				err = a.WriteRSTStream(id, http2.ErrCodeCancel)
@@ -142,7 +142,7 @@ var floods = map[string]func(a *attacker) error{
 		return nil
 	},
 	"streams without number": func(a *attacker) error {
-		for range 20000 {
+		for range 10000 {
 			if _, err := a.open("/Streams/Do"); err != nil {
 				return err
 			}
@@ -202,7 +202,7 @@ var floods = map[string]func(a *attacker) error{
 		return nil
 	},
 	"SETTINGS": func(a *attacker) error {
-		for range 200000 {
+		for range 50000 {
 			if err := a.WriteSettings(); err != nil {
 				return err
 			}
@@ -215,7 +215,7 @@ var floods = map[string]func(a *attacker) error{
 				return err
 			}
 		}
-		for i := range 20000 {
+		for i := range 10000 {
 			window := uint32(i % 2 * (1<<31 - 1))
 			if err := a.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window}); err != nil {
 				return err
@@ -224,7 +224,7 @@ var floods = map[string]func(a *attacker) error{
 		return nil
 	},
 	"PING": func(a *attacker) error {
-		for range 200000 {
+		for range 50000 {
 			if err := a.WritePing(false, [8]byte{}); err != nil {
 				return err
 			}
@@ -233,7 +233,7 @@ var floods = map[string]func(a *attacker) error{
 	},
 	"PING whose answers are read": func(a *attacker) error {
 		go func() { _, _ = io.Copy(io.Discard, a.Conn) }() // until the connection ends
-		for range 200000 {
+		for range 50000 {
 			if err := a.WritePing(false, [8]byte{}); err != nil {
 				return err
 			}
@@ -242,7 +242,7 @@ var floods = map[string]func(a *attacker) error{
 	},
 	"WINDOW_UPDATE": func(a *attacker) error {
 		id, err := a.open("/Streams/Do")
-		for i := 0; i < 200000 && err == nil; i++ {
+		for i := 0; i < 50000 && err == nil; i++ {
 			err = a.WriteWindowUpdate(id*uint32(i%2), 1)
 		}
 		return err
@@ -255,7 +255,7 @@ var floods = map[string]func(a *attacker) error{
 		return err
 	},
 	"PRIORITY": func(a *attacker) error {
-		for i := range uint32(200000) {
+		for i := range uint32(50000) {
 			if err := a.WritePriority(2*i+1, http2.PriorityParam{StreamDep: 2*i + 3, Weight: 1}); err != nil {
 				return err
 			}
@@ -271,7 +271,7 @@ var floods = map[string]func(a *attacker) error{
 		return nil
 	},
 	"RST_STREAM of no stream": func(a *attacker) error {
-		for range 200000 {
+		for range 50000 {
 			if err := a.WriteRSTStream(1, http2.ErrCodeCancel); err != nil {
 				return err
 			}
@@ -280,14 +280,14 @@ var floods = map[string]func(a *attacker) error{
 	},
 	"empty DATA": func(a *attacker) error {
 		id, err := a.open("/Streams/Do")
-		for i := 0; i < 200000 && err == nil; i++ {
+		for i := 0; i < 50000 && err == nil; i++ {
 			err = a.WriteData(id, false, nil)
 		}
 		return err
 	},
 	"DATA of padding": func(a *attacker) error {
 		id, err := a.open("/Streams/Do")
-		for i := 0; i < 20000 && err == nil; i++ {
+		for i := 0; i < 10000 && err == nil; i++ {
 			err = a.WriteDataPadded(id, false, nil, make([]byte, 255))
 		}
 		return err
@@ -301,14 +301,14 @@ var floods = map[string]func(a *attacker) error{
 	},
 	"DATA after the end": func(a *attacker) error {
 		id, err := a.open("/Streams/Do")
-		for i := 0; i < 20000 && err == nil; i++ {
+		for i := 0; i < 10000 && err == nil; i++ {
 			err = a.WriteData(id, true, message(0))
 		}
 		return err
 	},
 	"trailers": func(a *attacker) error {
 		id, err := a.open("/Streams/Do")
-		for i := 0; i < 20000 && err == nil; i++ {
+		for i := 0; i < 10000 && err == nil; i++ {
 			a.block.Reset()
 			_ = a.hpack.WriteField(hpack.HeaderField{Name: "x-trailer", Value: "x"})
 			err = a.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: a.block.Bytes(), EndHeaders: true, EndStream: true})

@@ -104,20 +104,38 @@ func newServerOn(t *testing.T, lis net.Listener, o rpc.ServerOptions, change fun
 	if change != nil {
 		change(s)
 	}
+	s.serve(t, lis)
+	return s
+}
+
+// start serves what is registered with a server.
+func start(t *testing.T, server *rpc.Server) *testServer {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &testServer{Server: server}
+	s.serve(t, lis)
+	return s
+}
+
+// serve serves until the end of the test.
+func (s *testServer) serve(t *testing.T, lis net.Listener) {
+	t.Helper()
 	s.addr = netip.MustParseAddrPort(lis.Addr().String())
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(lis) }()
+	go func() { served <- s.Serve(lis) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := server.Shutdown(ctx); err != nil {
+		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return s
 }
 
 // ownConn connects as a client of this project does.

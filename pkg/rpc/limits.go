@@ -2,9 +2,7 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"strings"
@@ -207,16 +205,14 @@ func (l *ServerLimits) http(s *http.Server) {
 	}
 }
 
-// boundBodies wraps next with BodyTimeout, for bodies that are read at once:
-// it ends when a body was read to its end. Streams take their time.
+// boundBodies wraps next with BodyTimeout, for bodies that are read at once. A
+// body that was read to its end has no deadline any more, so handlers may take
+// their time, and so may streams.
 func (l *ServerLimits) boundBodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn := http.NewResponseController(w)
 		if r.Body != http.NoBody && !streams(r.Header.Get("Content-Type")) {
-			// An error is that there is no connection.
-			_ = conn.SetReadDeadline(time.Now().Add(l.BodyTimeout))
-			// A deadline that stayed would end the call while its handler runs.
-			r.Body = &timedBody{ReadCloser: r.Body, read: func() { _ = conn.SetReadDeadline(time.Time{}) }}
+			_ = conn.SetReadDeadline(time.Now().Add(l.BodyTimeout)) // an error is that there is no connection
 		}
 		next.ServeHTTP(w, r)
 		if r.ProtoMajor == 1 {
@@ -231,21 +227,6 @@ func (l *ServerLimits) boundBodies(next http.Handler) http.Handler {
 // gRPC, and Connect's application/connect+json and the like.
 func streams(contentType string) bool {
 	return strings.HasPrefix(contentType, "application/grpc") || strings.HasPrefix(contentType, "application/connect+")
-}
-
-// timedBody calls read once it was read to its end.
-type timedBody struct {
-	io.ReadCloser
-	read func()
-}
-
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) && b.read != nil {
-		b.read()
-		b.read = nil
-	}
-	return n, err
 }
 
 // Check returns what NewConn would find wrong with the limits.

@@ -295,6 +295,39 @@ func TestLimitOfStreamsOfAConnection(t *testing.T) {
 	})
 }
 
+// A caller that cancels its calls does not have more handlers than others by
+// that, where handlers do not heed it.
+func TestHandlersWhoseCallersHaveGone(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	s := newServer(t, rpc.ServerOptions{ServerLimits: rpc.ServerLimits{MaxStreams: 4}}, streaming(func(grpc.ServerStream) error {
+		entered <- struct{}{}
+		<-release
+		return nil
+	}))
+	defer close(release)
+	deadline, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	cc := foreignConn(t, s.addr)
+	for range 8 {
+		ctx, cancel := context.WithCancel(deadline)
+		open(ctx, t, cc)
+		<-entered
+		cancel()
+	}
+	refused := make(chan error, 1)
+	stream := open(deadline, t, cc)
+	go func() { refused <- stream.RecvMsg(new(number)) }()
+	select {
+	case err := <-refused:
+		limited(t, err, "8 handlers", "ServerOptions.MaxStreams")
+	case <-entered:
+		t.Error("there is a ninth handler")
+	}
+	if err := call(deadline, ownConn(t, rpc.ConnOptions{}, s.addr)); err != nil {
+		t.Errorf("another caller: %v", err)
+	}
+}
+
 func TestLimitOfConnections(t *testing.T) {
 	s := newServer(t, rpc.ServerOptions{ServerLimits: rpc.ServerLimits{MaxConnections: 2}}, nil)
 	first, second := foreignConn(t, s.addr), ownConn(t, rpc.ConnOptions{}, s.addr)

@@ -8,8 +8,10 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/pkg/identity"
+	"github.com/xinhari/xinhari/pkg/rpc/internal/connect"
 )
 
 // A server on a laptop must be open, without a certificate, to curl and
@@ -24,7 +26,7 @@ func anonymousLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !identified(r) {
 			if why := foreignRequest(r); why != "" {
-				writeError(w, http.StatusForbidden, codes.PermissionDenied, why)
+				connect.Refuse(w, r, status.New(codes.PermissionDenied, why))
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package rpc_test
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,9 +14,10 @@ func TestLoopbackOnlyRefusesWhatAWebPageCanSend(t *testing.T) {
 	s := newServer(t, rpc.ServerOptions{LoopbackOnly: true}, nil)
 	port := strconv.Itoa(int(s.addr.Port()))
 	for _, c := range []struct {
-		name    string
-		headers []string
-		want    int
+		name       string
+		path, body string // "" is a call of Echo/Echo with {}
+		headers    []string
+		want       int
 	}{
 		{name: "curl", want: 200},
 		{name: "curl to localhost", headers: []string{"Host: localhost:" + port}, want: 200},
@@ -52,10 +54,17 @@ func TestLoopbackOnlyRefusesWhatAWebPageCanSend(t *testing.T) {
 		{name: "a content type that only looks like JSON", headers: []string{"Content-Type: text/plain; application/json"}, want: 415},
 		{name: "JSON in another charset", headers: []string{"Content-Type: application/json; charset=latin1"}, want: 415},
 		{name: "JSON with another parameter", headers: []string{"Content-Type: application/json; profile=x"}, want: 415},
+		{name: "a form to a stream", path: duplexCall, headers: []string{"Content-Type: text/plain"}, want: 415},
+		{name: "protobuf, which no page sends without asking", path: "/grpc.testing.TestService/UnaryCall", body: "\n\x00", headers: []string{"Content-Type: application/proto"}, want: 200},
+		{name: "a cross-site stream", path: outputCall, headers: []string{"Content-Type: application/connect+json", "Origin: https://evil.example"}, want: 403},
+		{name: "a cross-site stream of protobuf, by fetch metadata alone", path: outputCall, headers: []string{"Content-Type: application/connect+proto", "Sec-Fetch-Site: cross-site"}, want: 403},
+		{name: "protobuf by DNS rebinding", path: "/grpc.testing.TestService/UnaryCall", headers: []string{"Content-Type: application/proto", "Host: evil.example"}, want: 403},
+		{name: "a stream that only looks like one", path: outputCall, headers: []string{"Content-Type: text/plain; application/connect+json"}, want: 415},
+		{name: "a stream with a parameter", path: outputCall, headers: []string{"Content-Type: application/connect+proto; x=y"}, want: 415},
 		{name: "a content type list", headers: []string{"Content-Type: text/plain, application/json"}, want: 415},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if code, body := post(t, s.addr, "/Echo/Echo", `{}`, c.headers...); code != c.want {
+			if code, body := post(t, s.addr, cmp.Or(c.path, "/Echo/Echo"), cmp.Or(c.body, `{}`), c.headers...); code != c.want {
 				t.Errorf("got %d %s, want %d", code, body, c.want)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/middleware"
+	"github.com/xinhari/xinhari/pkg/rpc/internal/connect"
 	"github.com/xinhari/xinhari/pkg/rpc/schema"
 )
 
@@ -83,6 +85,7 @@ type Server struct {
 	admission admission
 	dispatch  dispatch
 	calls     *callLimit
+	idle      *idleStreams
 	logger    *slog.Logger
 
 	mu       sync.Mutex
@@ -100,16 +103,10 @@ type Server struct {
 	// through ServeHTTP, and net/http's Shutdown waits for them.
 	native  *grpc.Server // nil until Serve: it begins with goroutines
 	foreign *grpc.Server
+	bridge  *connect.Bridge
 	http    *http.Server
 
 	newNative func() *grpc.Server
-	services  []service // for native
-}
-
-// service is one with all that surrounds its calls.
-type service struct {
-	desc *grpc.ServiceDesc
-	impl any
 }
 
 type serverState int
@@ -149,6 +146,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		dispatch:  newDispatch(table, admission, o),
 		registry:  registry{types: types},
 		calls:     newCallLimit(o.MaxCalls),
+		idle:      newIdleStreams(o.StreamIdleTimeout),
 		logger:    o.Logger,
 		done:      make(chan struct{}),
 	}
@@ -160,6 +158,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	s.newNative = func() *grpc.Server {
 		return grpc.NewServer(slices.Concat(nativeTuning(o.DynamicWindows), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)
 	}
+	s.bridge = s.newBridge()
 	s.http = s.newHTTPServer()
 	return s, nil
 }
@@ -223,8 +222,7 @@ func (s *Server) Check() error {
 	return s.seal()
 }
 
-// seal ends the registering of services, once, and hands them to the foreign
-// server.
+// seal ends the registering of services, and hands them to the foreign server.
 func (s *Server) seal() error {
 	if s.registry.err != nil || s.sealed {
 		return s.registry.err
@@ -233,14 +231,17 @@ func (s *Server) seal() error {
 	if s.files, s.registry.err = s.registry.describe(); s.registry.err != nil {
 		return s.registry.err
 	}
-	idle := newIdleStreams(s.options.StreamIdleTimeout)
 	for _, name := range s.registry.order {
 		r := s.registry.services[name]
-		desc := s.dispatch.wrap(s.calls.wrapService(r.desc, idle))
-		s.services = append(s.services, service{desc, r.impl})
-		s.foreign.RegisterService(wrapForeign(desc, s.options.MaxStreams), r.impl)
+		s.foreign.RegisterService(wrapForeign(s.wrap(r.desc), s.options.MaxStreams), r.impl)
+		maps.Copy(s.bridge.Methods, r.httpMethods())
 	}
 	return nil
+}
+
+// wrap returns desc with every call dispatched, counted and watched.
+func (s *Server) wrap(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	return s.dispatch.wrap(s.calls.wrapService(desc, s.idle))
 }
 
 // Serve accepts connections from lis, which it closes, until Shutdown. It
@@ -260,8 +261,9 @@ func (s *Server) Serve(lis net.Listener) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.state, s.listener, s.cancel = stateServing, lis, cancel
 	s.native = s.newNative()
-	for _, r := range s.services {
-		s.native.RegisterService(r.desc, r.impl)
+	for _, name := range s.registry.order {
+		r := s.registry.services[name]
+		s.native.RegisterService(s.wrap(r.desc), r.impl)
 	}
 	native, foreign := newHandoff(lis.Addr(), true), newHandoff(lis.Addr(), false)
 	s.mu.Unlock()

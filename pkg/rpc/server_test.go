@@ -113,14 +113,14 @@ func TestErrorsOverHTTP(t *testing.T) {
 	}{
 		{name: "a status with details", path: "/Fail/Fail", body: `{}`, code: 404,
 			want: `{"code":"not_found","message":"no “teapot” 100%","details":[{"type":"google.rpc.ErrorInfo","value":"CgRHT05FEgRzaG9w"}]}`},
-		{name: "no such method", path: "/Echo/Nope", body: `{}`, code: 501, want: `"unimplemented"`},
-		{name: "no such service", path: "/Nope/Nope", body: `{}`, code: 501, want: `"unimplemented"`},
-		{name: "a path that is no method", path: "/", body: `{}`, code: 501, want: `"unimplemented"`},
+		{name: "no such method", path: "/Echo/Nope", body: `{}`, code: 404, want: `"unimplemented"`},
+		{name: "no such service", path: "/Nope/Nope", body: `{}`, code: 404, want: `"unimplemented"`},
+		{name: "a path that is no method", path: "/", body: `{}`, code: 404, want: `"unimplemented"`},
 		{name: "a body that is no JSON", path: "/Echo/Echo", body: `{"text":`, code: 400, want: `"invalid_argument"`},
 		{name: "another content type", path: "/Echo/Echo", body: `text=x`, headers: []string{"Content-Type: application/x-www-form-urlencoded"}, code: 415, want: "Content-Type: application/json"},
 		{name: "a timeout that is no number", path: "/Echo/Echo", body: `{}`, headers: []string{"Connect-Timeout-Ms: soon"}, code: 400, want: `"invalid_argument"`},
 		{name: "a body that is too large", path: "/Echo/Echo", body: `"` + strings.Repeat("x", 4<<20) + `"`, code: 413, want: `"resource_exhausted"`},
-		{name: "a streaming method", path: "/grpc.testing.TestService/FullDuplexCall", body: `{}`, code: 200, want: "{}"},
+		{name: "a streaming method", path: "/grpc.testing.TestService/FullDuplexCall", body: `{}`, code: 415, want: "application/connect+json"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, body := post(t, s.addr, c.path, c.body, c.headers...)

@@ -74,8 +74,8 @@ func TestSlowClients(t *testing.T) {
 	}{
 		{"headers", "POST /Echo/Echo HTTP/1.1\r\nHost: localhost\r\n", "X: x\r\n", 12 * time.Second, ""},
 		{"a request line", "POST /", "x", 12 * time.Second, ""},
-		{"a body", json + "Content-Length: 100000\r\n\r\n{", " ", 3 * time.Second, "HTTP/1.1 400"},
-		{"a chunked body", json + "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", "1\r\n \r\n", 3 * time.Second, "HTTP/1.1 400"},
+		{"a body", json + "Content-Length: 100000\r\n\r\n{", " ", 3 * time.Second, "HTTP/1.1 504"},
+		{"a chunked body", json + "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", "1\r\n \r\n", 3 * time.Second, "HTTP/1.1 504"},
 		{"a body that nobody wants", "POST /Echo/Echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n{", " ", 4 * time.Second, "HTTP/1.1 415"},
 		{"a body of gRPC over HTTP/1.1", "POST /Echo/Echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/grpc\r\nContent-Length: 100000\r\n\r\n{", " ", 4 * time.Second, "HTTP/1.1 "},
 		{"the preface of HTTP/2", http2.ClientPreface[:18], "x", 12 * time.Second, ""},
@@ -114,6 +114,18 @@ func TestSlowClients(t *testing.T) {
 		if code, body := post(t, s.addr, "/Slow/Slow", "{}"); code != http.StatusOK {
 			t.Errorf("%d %s", code, body)
 		}
+		protocols := new(http.Protocols)
+		protocols.SetUnencryptedHTTP2(true)
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+		answer, err := client.Post("http://"+s.addr.String()+"/Slow/Slow", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("HTTP/2: %s", answer.Status)
+		}
+		client.CloseIdleConnections()
 	})
 }
 
