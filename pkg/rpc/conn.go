@@ -39,7 +39,8 @@ type ConnOptions struct {
 	// Codecs serve content types beside proto, JSON and raw bytes.
 	Codecs []Codec
 
-	// Compressor compresses requests, such as "gzip"; "" is none. A call's
+	// Compressor compresses requests, such as "gzip", which a program knows that
+	// imports google.golang.org/grpc/encoding/gzip; "" is none. A call's
 	// grpc.UseCompressor goes before it. Answers come compressed as requests are.
 	Compressor string
 
@@ -123,7 +124,8 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
-	if err := o.ConnLimits.decide(); err != nil {
+	limits := &o.ConnLimits
+	if err := limits.decide(); err != nil {
 		return nil, err
 	}
 	if o.Transport == nil {
@@ -143,7 +145,7 @@ func NewConn(service discovery.Service, endpoints Endpoints, o ConnOptions) (*Co
 		logger: o.Logger, synced: make(chan struct{}), config: serviceConfig,
 	}
 	c.timeout.Store(int64(o.Traffic.Timeout))
-	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(o.DynamicWindows), o.ConnLimits.grpc(), compressRequests(o.Compressor), o.GRPC),
+	c.cc, err = grpc.NewClient(scheme+":///"+service.String(), append(slices.Concat(clientTuning(o.DynamicWindows), limits.grpc(), compressRequests(o.Compressor), o.GRPC),
 		grpc.WithResolvers(resolverBuilder{c}),
 		grpc.WithTransportCredentials(replacingCredentials{o.Transport.Client(service.Namespace, service.Name), o.Now}),
 		grpc.WithContextDialer(o.Dial),

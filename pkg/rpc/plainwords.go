@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"fmt"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -51,7 +50,7 @@ func restate(code codes.Code, message string) (codes.Code, string) {
 	case code == codes.ResourceExhausted && scan(sending, &size, &limit) && said(sending, size, limit):
 		return code, fmt.Sprintf("a message has %d bytes, more than the %d that %s", size, limit, sender)
 	case code == codes.Unimplemented && scan(compressed, &name) && said(compressed, name):
-		return code, fmt.Sprintf("compression %q is not known to the server; known: %s", name, strings.Join(compressors(), ", "))
+		return code, fmt.Sprintf("compression %q is not known to the server; %s", name, howToKnow)
 	case code == codes.Internal && scan(headers, &limit) && said(headers, limit):
 		return codes.ResourceExhausted, fmt.Sprintf("the call's metadata is larger than the %d bytes that the server takes: ServerOptions.MaxHeaderBytes is the limit", limit)
 	case code == codes.Internal && said(answered):

@@ -35,7 +35,8 @@ type ServerOptions struct {
 	Codecs []Codec
 
 	// Compressor compresses answers, such as "gzip", for callers that take it;
-	// "" is none, but for callers that compress their requests so.
+	// "" is none, but for callers that compress their requests so. A program
+	// knows gzip that imports google.golang.org/grpc/encoding/gzip.
 	Compressor string
 
 	// Observers see every call of a method that there is, before it is
@@ -127,7 +128,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err := checkCompressor(o.Compressor); err != nil {
 		return nil, err
 	}
-	if err := o.ServerLimits.decide(); err != nil {
+	limits := &o.ServerLimits
+	if err := limits.decide(); err != nil {
 		return nil, err
 	}
 	if o.Transport == nil {
@@ -153,7 +155,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
 		grpc.UnknownServiceHandler(s.admission.unknown),
-	}, slices.Concat(o.ServerLimits.grpc(), compressAnswers(o.Compressor), o.GRPC)...)
+	}, slices.Concat(limits.grpc(), compressAnswers(o.Compressor), o.GRPC)...)
 	s.foreign = grpc.NewServer(options...)
 	s.newNative = func() *grpc.Server {
 		return grpc.NewServer(slices.Concat(nativeTuning(o.DynamicWindows), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)

@@ -73,7 +73,8 @@ type Options struct {
 	Codecs []rpc.Codec
 
 	// Compressor compresses what the service sends to those who can take it;
-	// "" is not to, else "gzip" or one that was registered with grpc-go.
+	// "" is not to. A program knows "gzip" that imports
+	// google.golang.org/grpc/encoding/gzip, and others by grpc-go's registry.
 	Compressor string
 
 	// Middleware sees the service's calls, those that it serves and those that

@@ -122,6 +122,7 @@ func TestBadOptionsSayWhatToDo(t *testing.T) {
 		{name: "a log level", env: []string{"XINHARI_LOG=loud"}, want: []string{`XINHARI_LOG="loud"`, "debug, info, warn, error or off"}},
 		{name: "manifests in a cluster", options: Options{Namespace: "a", Manifests: "m"}, env: pod, want: []string{"XINHARI_MANIFESTS", "kubectl"}},
 		{name: "the test profile without a network", options: Options{Profile: Test}, want: []string{"runtimetest.New(t).Service"}},
+		{name: "a compressor that is not linked", options: Options{Profile: Local, Compressor: "gzip"}, want: []string{`"gzip"`, `import _ "google.golang.org/grpc/encoding/gzip"`}},
 		{name: "a negative drain timeout", options: Options{DrainTimeout: -1}, want: []string{"DrainTimeout", "negative"}},
 		{name: "a negative shutdown timeout", options: Options{ShutdownTimeout: -1}, want: []string{"ShutdownTimeout", "negative"}},
 		{name: "manifests that are not there", options: Options{Manifests: "/nowhere"}, want: []string{"/nowhere"}},
