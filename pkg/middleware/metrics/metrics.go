@@ -53,7 +53,7 @@ type Metrics struct {
 	served, made       *prometheus.HistogramVec
 	published, handled *prometheus.HistogramVec
 	inFlight           *prometheus.GaugeVec
-	messages           *prometheus.CounterVec
+	messages           *tallies
 	panics             *prometheus.CounterVec
 
 	epoch         time.Time // since then is read faster than what time it is
@@ -93,9 +93,9 @@ func New(r prometheus.Registerer, o Options) (*Metrics, error) {
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "xinhari_operations_in_flight", Help: "Operations under way.",
 		}, []string{"side", "kind", "name", "service"}),
-		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+		messages: &tallies{open: map[*tally]struct{}{}, CounterVec: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "xinhari_stream_messages_total", Help: "Messages of streams; of unary calls the calls are counted.",
-		}, []string{"side", "kind", "name", "service", "direction"}),
+		}, []string{"side", "kind", "name", "service", "direction"})},
 		panics: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "xinhari_panics_total", Help: "Panics that were recovered from.",
 		}, []string{"side", "kind", "name", "service"}),
@@ -124,8 +124,10 @@ func (m *Metrics) Middleware(next middleware.Handler) middleware.Handler {
 		began := time.Since(m.epoch)
 		s.inFlight.Inc()
 		if o.Kind.Streams() {
-			o.OnReceive(s.received)
-			o.OnSend(s.sent)
+			t := m.messages.begin(s)
+			defer m.messages.end(t)
+			o.OnReceive(t.receive)
+			o.OnSend(t.send)
 		}
 		returned := false
 		defer func() { // also for a goroutine that ends, and a panic that nobody stopped

@@ -102,10 +102,17 @@ func TestMetricsOfWhatIsUnderWay(t *testing.T) {
 		if err := o.Sent("message"); err != nil {
 			return err
 		}
-		if text := exposed(t, r); !strings.Contains(text, "xinhari_operations_in_flight{"+labels+"} 1\n") {
-			t.Errorf("the operation is not under way:\n%s", text)
+		text := exposed(t, r)
+		for _, want := range []string{
+			"xinhari_operations_in_flight{" + labels + "} 1\n",
+			`xinhari_stream_messages_total{direction="received",` + labels + "} 3\n",
+			`xinhari_stream_messages_total{direction="sent",` + labels + "} 1\n",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("while the stream is open: want %sin\n%s", want, text)
+			}
 		}
-		return nil
+		return o.Sent("message")
 	}
 	if err := middleware.Chain(m.Middleware)(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -114,7 +121,7 @@ func TestMetricsOfWhatIsUnderWay(t *testing.T) {
 	for _, want := range []string{
 		"xinhari_operations_in_flight{" + labels + "} 0\n",
 		`xinhari_stream_messages_total{direction="received",` + labels + "} 3\n",
-		`xinhari_stream_messages_total{direction="sent",` + labels + "} 1\n",
+		`xinhari_stream_messages_total{direction="sent",` + labels + "} 2\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("want %sin\n%s", want, text)

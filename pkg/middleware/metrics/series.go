@@ -26,7 +26,7 @@ type series struct {
 	metrics        *Metrics
 	name           name
 	inFlight       prometheus.Gauge
-	received, sent func(any) error
+	received, sent prometheus.Counter // of a stream's messages
 	durations      [maxCode + 2]atomic.Pointer[prometheus.Observer]
 }
 
@@ -34,14 +34,10 @@ func (m *Metrics) newSeries(n name) *series {
 	labels := []string{n.side.String(), n.kind.String(), n.name, n.service}
 	s := &series{metrics: m, name: n, inFlight: m.inFlight.WithLabelValues(labels...)}
 	if n.kind.Streams() {
-		s.received = counting(m.messages.WithLabelValues(append(labels, "received")...))
-		s.sent = counting(m.messages.WithLabelValues(append(labels, "sent")...))
+		s.received = m.messages.WithLabelValues(append(labels, "received")...)
+		s.sent = m.messages.WithLabelValues(append(labels, "sent")...)
 	}
 	return s
-}
-
-func counting(c prometheus.Counter) func(any) error {
-	return func(any) error { c.Inc(); return nil }
 }
 
 // duration returns the histogram of operations that end with a code.
