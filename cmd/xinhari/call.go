@@ -37,7 +37,9 @@ func newCall(o *options) *cobra.Command {
 
 SERVICE is a name, such as hello, or with a namespace, such as inventory.shop.
 METHOD is Greeter/Hello or shop.v1.Inventory/Get. The request is given as it
-is, read from a file (@FILE) or from standard input (-); without one it is {}.`,
+is, read from a file (@FILE) or from standard input (-); without one it is {}.
+Fields of it that the method's message does not have are told, and sent all the
+same: see "xinhari describe".`,
 		Example: `  xinhari call hello Greeter/Hello '{"name":"Joe"}'
   echo '{"name":"Joe"}' | xinhari call hello Greeter/Hello -
   xinhari call hello Greeter/Hello @request.json -o yaml`,
@@ -51,7 +53,11 @@ is, read from a file (@FILE) or from standard input (-); without one it is {}.`,
 						return err
 					}
 				}
-				answer, err := rpc.Call[json.RawMessage](ctx, svc.Conn(args[0]), args[1], &request)
+				conn := svc.Conn(args[0])
+				if len(args) == 3 {
+					o.warnOfUnknown(ctx, conn, args[1], request)
+				}
+				answer, err := rpc.Call[json.RawMessage](ctx, conn, args[1], &request)
 				if err != nil {
 					return o.callError(ctx, err)
 				}

@@ -215,3 +215,39 @@ func TestDescribe(t *testing.T) {
 		})
 	}
 }
+
+func TestCallTellsOfFieldsThatThereAreNot(t *testing.T) {
+	laptop(t)
+	name, _ := serve(t)
+	streams := serveStreams(t)
+	for _, c := range []struct {
+		name, service, method, request string
+		want                           []string // of each line of standard error, a part
+	}{
+		{"of a plain handler", name, "Greeter/Hello", `{"names":"Joe"}`, []string{`"names", which hello has not: it has name`}},
+		{"which does not tell capitals", name, "Greeter/Hello", `{"NAME":"Joe"}`, nil},
+		{"by name of the proto", streams, "grpc.testing.TestService/FullDuplexCall", `{"response_status":{"code":0}}`, nil},
+		{
+			"within a message and a list", streams, "grpc.testing.TestService/FullDuplexCall", `{"payload":{"boddy":"YQ=="},"responseParameters":[{},{"sise":1},{"sise":2}],"x":1}`,
+			[]string{`"payload.boddy"`, `"responseParameters.sise"`, `"x"`},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, errs := do(t.Context(), "", "call", c.service, c.method, c.request)
+			var lines []string
+			for _, line := range strings.Split(strings.TrimSpace(errs), "\n") {
+				if strings.HasPrefix(line, "xinhari: warning:") {
+					lines = append(lines, line)
+				}
+			}
+			if len(lines) != len(c.want) {
+				t.Fatalf("%q, want %d warnings", errs, len(c.want))
+			}
+			for i, part := range c.want {
+				if !strings.Contains(lines[i], part) {
+					t.Errorf("%q does not say %q", lines[i], part)
+				}
+			}
+		})
+	}
+}
