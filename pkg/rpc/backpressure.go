@@ -126,13 +126,11 @@ func wrapForeign(desc *grpc.ServiceDesc, maxStreams int) *grpc.ServiceDesc {
 	held.Methods = make([]grpc.MethodDesc, len(desc.Methods))
 	for i, m := range desc.Methods {
 		held.Methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			if l, ok := ctx.Value(linkKey{}).(*link); ok {
-				if l.handlers.Add(1) > most {
-					l.handlers.Add(-1)
-					return nil, refused
-				}
-				defer l.handlers.Add(-1)
+			l, _ := ctx.Value(linkKey{}).(*link)
+			if !l.enter(most) {
+				return nil, refused
 			}
+			defer l.leave()
 			if b, ok := ctx.Value(heldBodyKey{}).(*heldBody); ok {
 				grpcDecode := dec
 				dec = func(v any) error { return b.receive(theOnlyMessage, func() error { return grpcDecode(v) }) }
@@ -144,13 +142,11 @@ func wrapForeign(desc *grpc.ServiceDesc, maxStreams int) *grpc.ServiceDesc {
 	for i, s := range desc.Streams {
 		held.Streams[i] = s
 		held.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error {
-			if l, ok := stream.Context().Value(linkKey{}).(*link); ok {
-				if l.handlers.Add(1) > most {
-					l.handlers.Add(-1)
-					return refused
-				}
-				defer l.handlers.Add(-1)
+			l, _ := stream.Context().Value(linkKey{}).(*link)
+			if !l.enter(most) {
+				return refused
 			}
+			defer l.leave()
 			if b, ok := stream.Context().Value(heldBodyKey{}).(*heldBody); ok {
 				each := 1
 				if !s.ClientStreams {
@@ -162,6 +158,26 @@ func wrapForeign(desc *grpc.ServiceDesc, maxStreams int) *grpc.ServiceDesc {
 		}
 	}
 	return &held
+}
+
+// enter counts a handler that runs for the connection, or reports false where
+// as many run as may. Without a connection nothing is counted.
+func (l *link) enter(most int64) bool {
+	if l == nil {
+		return true
+	}
+	if l.handlers.Add(1) > most {
+		l.handlers.Add(-1)
+		return false
+	}
+	return true
+}
+
+// leave is called when a handler that entered has returned.
+func (l *link) leave() {
+	if l != nil {
+		l.handlers.Add(-1)
+	}
 }
 
 // theOnlyMessage is how many messages are let through for a call that has one:
