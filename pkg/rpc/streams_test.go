@@ -166,8 +166,8 @@ func TestStreamsShareAConnection(t *testing.T) {
 			here.Wait()
 			return echo(stream)
 		}))
+		before := int32(0) // clients may connect as soon as they are made
 		eachClient(t, s, func(t *testing.T, cc grpc.ClientConnInterface) {
-			before := counted.accepted.Load()
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
 			here.Add(streams)
@@ -186,9 +186,11 @@ func TestStreamsShareAConnection(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if n := counted.accepted.Load() - before; n != 1 {
-				t.Errorf("%d streams took %d connections", streams, n)
+			n := counted.accepted.Load()
+			if n-before != 1 {
+				t.Errorf("%d streams took %d connections", streams, n-before)
 			}
+			before = n
 		})
 	}
 }
