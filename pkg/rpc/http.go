@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 
 	"google.golang.org/grpc/status"
@@ -44,7 +43,9 @@ func (s *Server) newBridge() *connect.Bridge {
 		MaxMessage:  s.options.MaxMessage,
 		BodyTimeout: s.options.BodyTimeout,
 		// A page needs nobody's permission to send a GET.
-		GET: func(r *http.Request) bool { return !s.options.LoopbackOnly || identified(r) },
+		GET: func(r *http.Request) bool {
+			return (!s.options.LoopbackOnly || identified(r)) && changesNothing(r.URL.Path)
+		},
 	}
 }
 
@@ -79,9 +80,8 @@ func speaksGRPC(r *http.Request) bool {
 func (r *registered) httpMethods() map[string]connect.Method {
 	service := "/" + r.desc.ServiceName + "/"
 	methods := map[string]connect.Method{}
-	safe := safeMethods(r.desc.ServiceName)
 	for _, m := range r.desc.Methods {
-		methods[service+m.MethodName] = connect.Method{NoSideEffects: slices.Contains(safe, m.MethodName)}
+		methods[service+m.MethodName] = connect.Method{}
 	}
 	for _, m := range r.desc.Streams {
 		methods[service+m.StreamName] = connect.Method{ClientStreams: m.ClientStreams, ServerStreams: m.ServerStreams}
@@ -89,22 +89,22 @@ func (r *registered) httpMethods() map[string]connect.Method {
 	return methods
 }
 
-// safeMethods are those that a generated service says to have no side effects.
-func safeMethods(service string) []string {
-	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
-	if err != nil {
-		return nil
-	}
-	s, ok := d.(protoreflect.ServiceDescriptor)
+// changesNothing reports whether a method, by its path, is one of a generated
+// service that says so of it. It looks only when it is asked: descriptors that
+// nobody reads stay the few bytes that they are in the program.
+func changesNothing(path string) bool {
+	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if !ok {
-		return nil
+		return false
 	}
-	var safe []string
-	for i := range s.Methods().Len() {
-		m := s.Methods().Get(i)
-		if o, ok := m.Options().(*descriptorpb.MethodOptions); ok && o.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
-			safe = append(safe, string(m.Name()))
-		}
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service + "." + method))
+	if err != nil {
+		return false
 	}
-	return safe
+	m, ok := d.(protoreflect.MethodDescriptor)
+	if !ok {
+		return false
+	}
+	o, ok := m.Options().(*descriptorpb.MethodOptions)
+	return ok && o.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 }

@@ -6,12 +6,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubekinds"
 	"github.com/xinhari/xinhari/internal/kubewatch"
 	"github.com/xinhari/xinhari/pkg/discovery"
 )
@@ -38,7 +37,7 @@ func TestStateOf(t *testing.T) {
 		{"stopping, called ready, not serving", yes, no, yes, discovery.NotReady},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := stateOf(discoveryv1.EndpointConditions{Ready: c.ready, Serving: c.serving, Terminating: c.terminating}); got != c.want {
+			if got := stateOf(kubekinds.EndpointConditions{Ready: c.ready, Serving: c.serving, Terminating: c.terminating}); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
@@ -46,11 +45,11 @@ func TestStateOf(t *testing.T) {
 }
 
 // slice makes an EndpointSlice with the port grpc, 8080.
-func slice(name, version string, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+func slice(name, version string, endpoints ...kubekinds.Endpoint) *kubekinds.EndpointSlice {
 	port, number := DefaultPort, int32(8080)
-	s := &discoveryv1.EndpointSlice{
+	s := &kubekinds.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}},
-		Ports:      []discoveryv1.EndpointPort{{Name: &port, Port: &number}},
+		Ports:      []kubekinds.EndpointPort{{Name: &port, Port: &number}},
 		Endpoints:  endpoints,
 	}
 	if version != "" {
@@ -60,8 +59,8 @@ func slice(name, version string, endpoints ...discoveryv1.Endpoint) *discoveryv1
 }
 
 // pod is an instance that a pod is.
-func pod(uid string, addresses ...string) discoveryv1.Endpoint {
-	return discoveryv1.Endpoint{Addresses: addresses, TargetRef: &corev1.ObjectReference{Kind: "Pod", UID: types.UID(uid)}}
+func pod(uid string, addresses ...string) kubekinds.Endpoint {
+	return kubekinds.Endpoint{Addresses: addresses, TargetRef: &kubekinds.ObjectReference{UID: types.UID(uid)}}
 }
 
 func at(addresses ...string) []netip.AddrPort {
@@ -91,25 +90,25 @@ func TestEndpoints(t *testing.T) {
 	wrongPort.Ports[0].Port = &wrong
 	numbered := slice("h", "", pod("h", "192.0.2.8"))
 	other := int32(9000)
-	numbered.Ports = append([]discoveryv1.EndpointPort{{Name: &metrics, Port: &wrong}}, numbered.Ports...)
+	numbered.Ports = append([]kubekinds.EndpointPort{{Name: &metrics, Port: &wrong}}, numbered.Ports...)
 	numbered.Ports[1].Port = &other
 
 	for _, c := range []struct {
 		name    string
-		slices  []*discoveryv1.EndpointSlice
+		slices  []*kubekinds.EndpointSlice
 		want    []discovery.Endpoint
 		skipped int
 	}{
 		{name: "no slices"},
-		{name: "a slice without endpoints", slices: []*discoveryv1.EndpointSlice{slice("a", "")}},
+		{name: "a slice without endpoints", slices: []*kubekinds.EndpointSlice{slice("a", "")}},
 		{
 			name:   "zones",
-			slices: []*discoveryv1.EndpointSlice{slice("a", "", zoned)},
+			slices: []*kubekinds.EndpointSlice{slice("a", "", zoned)},
 			want:   []discovery.Endpoint{{Addresses: at("192.0.2.1:8080"), Zone: "z1"}},
 		},
 		{
 			name: "a pod with an address of both families is one instance",
-			slices: []*discoveryv1.EndpointSlice{
+			slices: []*kubekinds.EndpointSlice{
 				slice("six", "", pod("a", "2001:db8::1"), pod("b", "2001:db8::2")),
 				slice("four", "", pod("b", "192.0.2.2"), pod("a", "192.0.2.1")),
 			},
@@ -120,7 +119,7 @@ func TestEndpoints(t *testing.T) {
 		},
 		{
 			name: "a pod in two slices while it moves from one to the other is one instance",
-			slices: []*discoveryv1.EndpointSlice{
+			slices: []*kubekinds.EndpointSlice{
 				slice("a", "", pod("a", "192.0.2.1")),
 				slice("b", "", pod("a", "192.0.2.1")),
 			},
@@ -128,30 +127,30 @@ func TestEndpoints(t *testing.T) {
 		},
 		{
 			name: "instances outside of the cluster are told apart by their addresses",
-			slices: []*discoveryv1.EndpointSlice{
-				slice("a", "", discoveryv1.Endpoint{Addresses: []string{"192.0.2.9"}}, discoveryv1.Endpoint{Addresses: []string{"192.0.2.8"}}),
+			slices: []*kubekinds.EndpointSlice{
+				slice("a", "", kubekinds.Endpoint{Addresses: []string{"192.0.2.9"}}, kubekinds.Endpoint{Addresses: []string{"192.0.2.8"}}),
 			},
 			want: []discovery.Endpoint{{Addresses: at("192.0.2.8:8080")}, {Addresses: at("192.0.2.9:8080")}},
 		},
 		{
 			name:   "addresses that are none are passed over",
-			slices: []*discoveryv1.EndpointSlice{slice("a", "", pod("a", "host.example"), pod("b", "192.0.2.2"))},
+			slices: []*kubekinds.EndpointSlice{slice("a", "", pod("a", "host.example"), pod("b", "192.0.2.2"))},
 			want:   []discovery.Endpoint{{Addresses: at("192.0.2.2:8080")}},
 		},
 		{
 			name:    "slices without a port of the name are skipped",
-			slices:  []*discoveryv1.EndpointSlice{otherPort, noName, nilName, nilPort, noPorts, wrongPort, slice("z", "", pod("z", "192.0.2.26"))},
+			slices:  []*kubekinds.EndpointSlice{otherPort, noName, nilName, nilPort, noPorts, wrongPort, slice("z", "", pod("z", "192.0.2.26"))},
 			want:    []discovery.Endpoint{{Addresses: at("192.0.2.26:8080")}},
 			skipped: 6,
 		},
 		{
 			name:   "the port of the name counts, wherever it stands and whatever its number",
-			slices: []*discoveryv1.EndpointSlice{numbered},
+			slices: []*kubekinds.EndpointSlice{numbered},
 			want:   []discovery.Endpoint{{Addresses: at("192.0.2.8:9000")}},
 		},
 		{
 			name: "with versions, slices of versions only",
-			slices: []*discoveryv1.EndpointSlice{
+			slices: []*kubekinds.EndpointSlice{
 				slice("all", "", pod("a", "192.0.2.1"), pod("b", "192.0.2.2"), pod("c", "192.0.2.3")),
 				slice("v1", "v1", pod("a", "192.0.2.1")),
 				slice("v2", "v2", pod("b", "192.0.2.2")),
@@ -163,7 +162,7 @@ func TestEndpoints(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			all := map[string]*discoveryv1.EndpointSlice{}
+			all := map[string]*kubekinds.EndpointSlice{}
 			for _, s := range c.slices {
 				all[s.Name] = s
 			}

@@ -19,10 +19,10 @@ import (
 	"strings"
 	"sync"
 
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/rest"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubekinds"
 	"github.com/xinhari/xinhari/internal/kubewatch"
 	"github.com/xinhari/xinhari/pkg/discovery"
 )
@@ -48,7 +48,7 @@ func New(config *rest.Config, o Options) (*discovery.Discovery, error) {
 	if o.Port == "" {
 		o.Port = DefaultPort
 	}
-	client, err := kubewatch.NewClient(config, discoveryv1.SchemeGroupVersion, discoveryv1.AddToScheme, o.Logger)
+	client, err := kubewatch.NewClient(config, kubekinds.Discovery(), kubekinds.AddDiscovery, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes discovery: %w", err)
 	}
@@ -114,9 +114,9 @@ func (d *driver) watchSlices(ctx context.Context, service discovery.Service, ver
 		d.client.Watch(ctx, kubewatch.Query{
 			Resource:  "endpointslices",
 			Namespace: service.Namespace,
-			Labels:    discoveryv1.LabelServiceName + " in (" + strings.Join(names, ",") + ")",
-			List:      &discoveryv1.EndpointSliceList{},
-			Example:   &discoveryv1.EndpointSlice{},
+			Labels:    kubekinds.LabelServiceName + " in (" + strings.Join(names, ",") + ")",
+			List:      &kubekinds.EndpointSliceList{},
+			Example:   &kubekinds.EndpointSlice{},
 		}, func(s kubewatch.State) { set(d.snapshot(service, s)) })
 	}()
 	return func() {
@@ -126,9 +126,9 @@ func (d *driver) watchSlices(ctx context.Context, service discovery.Service, ver
 }
 
 func (d *driver) snapshot(service discovery.Service, s kubewatch.State) discovery.Snapshot {
-	slices := map[string]*discoveryv1.EndpointSlice{}
+	slices := map[string]*kubekinds.EndpointSlice{}
 	for _, o := range s.Objects {
-		slices[o.GetName()] = o.(*discoveryv1.EndpointSlice)
+		slices[o.GetName()] = o.(*kubekinds.EndpointSlice)
 	}
 	snapshot := discovery.Snapshot{Synced: s.Synced, Known: len(slices) > 0}
 	if s.Err != nil {
@@ -157,7 +157,7 @@ func explain(service discovery.Service, err error) error {
 // endpoints makes one endpoint of each instance in the slices. If any slice is
 // of a version, only those of versions count. skipped is the number of slices
 // without the port.
-func endpoints(all map[string]*discoveryv1.EndpointSlice, port string) (list []discovery.Endpoint, skipped int) {
+func endpoints(all map[string]*kubekinds.EndpointSlice, port string) (list []discovery.Endpoint, skipped int) {
 	versioned := false
 	for _, s := range all {
 		if s.Labels[xinhariv1alpha1.LabelVersion] != "" {
@@ -218,7 +218,7 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-func portOf(s *discoveryv1.EndpointSlice, name string) (uint16, bool) {
+func portOf(s *kubekinds.EndpointSlice, name string) (uint16, bool) {
 	for _, p := range s.Ports {
 		if p.Port != nil && *p.Port > 0 && *p.Port <= 65535 && p.Name != nil && *p.Name == name {
 			return uint16(*p.Port), true
@@ -227,7 +227,7 @@ func portOf(s *discoveryv1.EndpointSlice, name string) (uint16, bool) {
 	return 0, false
 }
 
-func addresses(e *discoveryv1.Endpoint, port uint16) []netip.AddrPort {
+func addresses(e *kubekinds.Endpoint, port uint16) []netip.AddrPort {
 	var addrs []netip.AddrPort
 	for _, a := range e.Addresses {
 		if addr, err := netip.ParseAddr(a); err == nil {
@@ -239,7 +239,7 @@ func addresses(e *discoveryv1.Endpoint, port uint16) []netip.AddrPort {
 
 // stateOf reads the conditions as the API documents them: nil is true for
 // ready and serving, and false for terminating.
-func stateOf(c discoveryv1.EndpointConditions) discovery.State {
+func stateOf(c kubekinds.EndpointConditions) discovery.State {
 	terminating := c.Terminating != nil && *c.Terminating
 	ready := c.Ready == nil || *c.Ready
 	serving := ready

@@ -27,11 +27,10 @@ import (
 	"sync"
 	"time"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 
+	"github.com/xinhari/xinhari/internal/kubekinds"
 	"github.com/xinhari/xinhari/internal/kubewatch"
 	"github.com/xinhari/xinhari/pkg/catalog"
 	"github.com/xinhari/xinhari/pkg/identity"
@@ -100,11 +99,11 @@ func newDriver(config *rest.Config, o Options) (*driver, error) {
 	if config == nil || o.Namespace == "" {
 		return nil, errors.New("kubesource: a configuration and a namespace are needed")
 	}
-	requests, parameter, err := kubewatch.NewREST(config, certificatesv1.SchemeGroupVersion, certificatesv1.AddToScheme)
+	requests, parameter, err := kubewatch.NewREST(config, kubekinds.Certificates(), kubekinds.AddCertificates)
 	if err != nil {
 		return nil, fmt.Errorf("kubesource: %w", err)
 	}
-	core, err := kubewatch.NewClient(config, corev1.SchemeGroupVersion, corev1.AddToScheme, o.Logger)
+	core, err := kubewatch.NewClient(config, kubekinds.Core(), kubekinds.AddCore, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("kubesource: %w", err)
 	}

@@ -18,9 +18,9 @@ import (
 	"k8s.io/client-go/rest"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubekinds"
 	"github.com/xinhari/xinhari/internal/kubewatch"
 	"github.com/xinhari/xinhari/pkg/catalog"
 	"github.com/xinhari/xinhari/pkg/identity"
@@ -209,7 +209,7 @@ func told(t *testing.T, issuer string) kubewatch.State {
 		t.Fatal(err)
 	}
 	root := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	return kubewatch.State{Objects: []kubewatch.Object{&corev1.ConfigMap{Data: map[string]string{
+	return kubewatch.State{Objects: []kubewatch.Object{&kubekinds.ConfigMap{Data: map[string]string{
 		xinhariv1alpha1.KeyTrustBundle: root, xinhariv1alpha1.KeyIssuer: issuer,
 	}}}, Synced: time.Now()}
 }

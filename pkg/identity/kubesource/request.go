@@ -12,12 +12,11 @@ import (
 	"strings"
 	"time"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubekinds"
 	"github.com/xinhari/xinhari/internal/pemfile"
 	"github.com/xinhari/xinhari/pkg/identity"
 )
@@ -84,23 +83,23 @@ func encodeRequest(key crypto.Signer) ([]byte, error) {
 
 // create makes a request object. It does not try again: when an answer is lost
 // nobody knows what became of the request, and the next one has another name.
-func (d *driver) create(ctx context.Context, text []byte, bundle string) (*certificatesv1.CertificateSigningRequest, error) {
+func (d *driver) create(ctx context.Context, text []byte, bundle string) (*kubekinds.CertificateSigningRequest, error) {
 	annotations := map[string]string{xinhariv1alpha1.AnnotationSource: d.source}
 	if bundle != "" {
 		annotations[xinhariv1alpha1.AnnotationBundleHash] = bundle
 	}
 	host, _ := os.Hostname() // a hint for people only
-	wanted := &certificatesv1.CertificateSigningRequest{
+	wanted := &kubekinds.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{Name: requestName(host), Annotations: annotations},
-		Spec: certificatesv1.CertificateSigningRequestSpec{
+		Spec: kubekinds.CertificateSigningRequestSpec{
 			Request:    text,
 			SignerName: xinhariv1alpha1.SignerName,
-			Usages:     []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageClientAuth, certificatesv1.UsageServerAuth},
+			Usages:     []kubekinds.KeyUsage{kubekinds.UsageDigitalSignature, kubekinds.UsageClientAuth, kubekinds.UsageServerAuth},
 		},
 	}
 	bounded, cancel := context.WithTimeout(ctx, d.timing.answer)
 	defer cancel()
-	made := new(certificatesv1.CertificateSigningRequest)
+	made := new(kubekinds.CertificateSigningRequest)
 	err := d.requests.Post().Resource(resource).VersionedParams(&metav1.CreateOptions{}, d.parameter).MaxRetries(0).Body(wanted).Do(bounded).Into(made)
 	return made, d.explain(ctx, "create", err)
 }
@@ -125,7 +124,7 @@ func requestName(pod string) string {
 
 // await looks at a request until there is a verdict, or the request is gone. It
 // returns what was known of the Services when it was last seen without one.
-func (d *driver) await(ctx context.Context, asked *certificatesv1.CertificateSigningRequest, r identity.Request, account string, seen view) ([]*x509.Certificate, view, error) {
+func (d *driver) await(ctx context.Context, asked *kubekinds.CertificateSigningRequest, r identity.Request, account string, seen view) ([]*x509.Certificate, view, error) {
 	began := time.Now()
 	var p pace
 	var took time.Duration
@@ -168,10 +167,10 @@ func (d *driver) await(ctx context.Context, asked *certificatesv1.CertificateSig
 
 // get reads a request as it is or was since version, which may come from the API
 // server's memory and costs its database nothing; "" is as it is.
-func (d *driver) get(ctx context.Context, name, version string) (*certificatesv1.CertificateSigningRequest, error) {
+func (d *driver) get(ctx context.Context, name, version string) (*kubekinds.CertificateSigningRequest, error) {
 	bounded, cancel := context.WithTimeout(ctx, d.timing.answer)
 	defer cancel()
-	live := new(certificatesv1.CertificateSigningRequest)
+	live := new(kubekinds.CertificateSigningRequest)
 	err := d.requests.Get().Resource(resource).Name(name).
 		VersionedParams(&metav1.GetOptions{ResourceVersion: version}, d.parameter).MaxRetries(0).Do(bounded).Into(live)
 	return live, d.explain(ctx, "get", err)
@@ -187,13 +186,13 @@ func (d *denial) Error() string {
 
 // verdict returns the certificate of a request, or why there will be none; nil
 // and nil while it is pending.
-func verdict(r *certificatesv1.CertificateSigningRequest) ([]*x509.Certificate, error) {
+func verdict(r *kubekinds.CertificateSigningRequest) ([]*x509.Certificate, error) {
 	for _, c := range r.Status.Conditions {
 		switch {
-		case c.Status != corev1.ConditionTrue:
-		case c.Type == certificatesv1.CertificateDenied:
+		case c.Status != metav1.ConditionTrue:
+		case c.Type == kubekinds.CertificateDenied:
 			return nil, fmt.Errorf("%w: %w", identity.ErrRefused, &denial{r.Name, "was denied", c.Reason, c.Message})
-		case c.Type == certificatesv1.CertificateFailed:
+		case c.Type == kubekinds.CertificateFailed:
 			return nil, fmt.Errorf("%w: %w", identity.ErrRefused, &denial{r.Name, "failed", c.Reason, c.Message})
 		}
 	}
@@ -238,9 +237,9 @@ func (d *driver) explain(ctx context.Context, verb string, err error) error {
 		return badToken(err)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("no permission to %s %s.%s: the chart gives it to every ServiceAccount, by ClusterRole and ClusterRoleBinding xinhari-requester: install it: %w",
-			verb, resource, certificatesv1.GroupName, err)
+			verb, resource, kubekinds.Certificates().Group, err)
 	case verb == "create" && apierrors.IsNotFound(err):
-		return fmt.Errorf("the API server has no %s.%s: %w", resource, certificatesv1.GroupName, err)
+		return fmt.Errorf("the API server has no %s.%s: %w", resource, kubekinds.Certificates().Group, err)
 	}
 	return fmt.Errorf("%s %s: %w", verb, resource, err)
 }

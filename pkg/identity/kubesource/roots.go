@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubekinds"
 	"github.com/xinhari/xinhari/internal/kubewatch"
 	"github.com/xinhari/xinhari/internal/pemfile"
 )
@@ -21,8 +21,8 @@ func (d *driver) WatchRoots(ctx context.Context, set func([]*x509.Certificate), 
 		Resource:  "configmaps",
 		Namespace: d.namespace,
 		Name:      xinhariv1alpha1.RuntimeConfigMap,
-		List:      &corev1.ConfigMapList{},
-		Example:   &corev1.ConfigMap{},
+		List:      &kubekinds.ConfigMapList{},
+		Example:   &kubekinds.ConfigMap{},
 	}, func(s kubewatch.State) {
 		roots, err := d.roots(s)
 		if err != nil {
@@ -50,7 +50,7 @@ func (d *driver) roots(s kubewatch.State) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("namespace %s has no ConfigMap %s with %s yet: the operator writes it where a Service is: %s; is the operator installed?",
 			d.namespace, name, key, d.wanted())
 	}
-	data := s.Objects[0].(*corev1.ConfigMap).Data
+	data := s.Objects[0].(*kubekinds.ConfigMap).Data
 	d.mu.Lock()
 	d.trustDomain = data[xinhariv1alpha1.KeyTrustDomain]
 	before := d.issuer

@@ -8,12 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
+	"github.com/xinhari/xinhari/internal/kubekinds"
 	"github.com/xinhari/xinhari/internal/kubewatch"
 	"github.com/xinhari/xinhari/pkg/identity"
 )
@@ -122,31 +121,31 @@ func FuzzTokenAccount(f *testing.F) {
 }
 
 func TestVerdict(t *testing.T) {
-	condition := func(kind certificatesv1.RequestConditionType, status corev1.ConditionStatus) certificatesv1.CertificateSigningRequestCondition {
-		return certificatesv1.CertificateSigningRequestCondition{Type: kind, Status: status, Reason: "WeakKey", Message: "make one that is"}
+	condition := func(kind kubekinds.RequestConditionType, status metav1.ConditionStatus) kubekinds.CertificateSigningRequestCondition {
+		return kubekinds.CertificateSigningRequestCondition{Type: kind, Status: status, Reason: "WeakKey", Message: "make one that is"}
 	}
 	for _, test := range []struct {
 		name   string
-		status certificatesv1.CertificateSigningRequestStatus
+		status kubekinds.CertificateSigningRequestStatus
 		want   string // of the error; "" is pending
 	}{
-		{"nothing yet", certificatesv1.CertificateSigningRequestStatus{}, ""},
-		{"approved", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
-			condition(certificatesv1.CertificateApproved, corev1.ConditionTrue),
+		{"nothing yet", kubekinds.CertificateSigningRequestStatus{}, ""},
+		{"approved", kubekinds.CertificateSigningRequestStatus{Conditions: []kubekinds.CertificateSigningRequestCondition{
+			condition(kubekinds.CertificateApproved, metav1.ConditionTrue),
 		}}, ""},
-		{"denied", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
-			condition(certificatesv1.CertificateDenied, corev1.ConditionTrue),
+		{"denied", kubekinds.CertificateSigningRequestStatus{Conditions: []kubekinds.CertificateSigningRequestCondition{
+			condition(kubekinds.CertificateDenied, metav1.ConditionTrue),
 		}}, "request r was denied (WeakKey): make one that is"},
-		{"approved, and failed with a certificate", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
-			condition(certificatesv1.CertificateApproved, corev1.ConditionTrue), condition(certificatesv1.CertificateFailed, corev1.ConditionTrue),
+		{"approved, and failed with a certificate", kubekinds.CertificateSigningRequestStatus{Conditions: []kubekinds.CertificateSigningRequestCondition{
+			condition(kubekinds.CertificateApproved, metav1.ConditionTrue), condition(kubekinds.CertificateFailed, metav1.ConditionTrue),
 		}, Certificate: []byte("x")}, "request r failed (WeakKey): make one that is"},
-		{"a condition that is not true", certificatesv1.CertificateSigningRequestStatus{Conditions: []certificatesv1.CertificateSigningRequestCondition{
-			condition(certificatesv1.CertificateFailed, corev1.ConditionFalse),
+		{"a condition that is not true", kubekinds.CertificateSigningRequestStatus{Conditions: []kubekinds.CertificateSigningRequestCondition{
+			condition(kubekinds.CertificateFailed, metav1.ConditionFalse),
 		}}, ""},
-		{"a certificate that is none", certificatesv1.CertificateSigningRequestStatus{Certificate: []byte("x")}, "request r: there is no certificate"},
+		{"a certificate that is none", kubekinds.CertificateSigningRequestStatus{Certificate: []byte("x")}, "request r: there is no certificate"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			chain, err := verdict(&certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Status: test.status})
+			chain, err := verdict(&kubekinds.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Status: test.status})
 			switch {
 			case chain != nil:
 				t.Errorf("got %v", chain)

@@ -29,7 +29,6 @@ import (
 type Method struct {
 	ClientStreams bool // it takes any number of messages
 	ServerStreams bool // it answers with any number of messages
-	NoSideEffects bool // unary, and said to change nothing: GET calls it too
 }
 
 func (m Method) streams() bool { return m.ClientStreams || m.ServerStreams }
@@ -53,7 +52,8 @@ type Bridge struct {
 	// BodyTimeout bounds how long a unary request may take to arrive.
 	BodyTimeout time.Duration
 
-	// GET reports whether a request may call a method by GET; nil: it may.
+	// GET reports whether a request may call its method, which is unary, by
+	// GET: whether that changes nothing. It is asked when one comes. nil: none may.
 	GET func(*http.Request) bool
 
 	compression compression
@@ -76,14 +76,13 @@ type request struct {
 func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := request{Request: r}
 	q.method, q.known = b.Methods[r.URL.Path]
-	byGET := r.Method == http.MethodGet && q.method.NoSideEffects && (b.GET == nil || b.GET(r))
 	switch {
-	case byGET:
+	case r.Method == http.MethodGet && b.mayGET(&q):
 		b.serveGET(w, &q)
 		return
 	case r.Method != http.MethodPost:
 		allowed := http.MethodPost
-		if q.method.NoSideEffects && (b.GET == nil || b.GET(r)) {
+		if b.mayGET(&q) {
 			allowed = "GET, POST"
 		}
 		bound(w, r)
@@ -107,6 +106,10 @@ func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		b.serveUnary(w, &q)
 	}
+}
+
+func (b *Bridge) mayGET(q *request) bool {
+	return q.known && !q.method.streams() && b.GET != nil && b.GET(q.Request)
 }
 
 // Refuse answers a request, of which nothing was read, with an error in the

@@ -71,9 +71,10 @@ func newBridge(s *service) *Bridge {
 	return &Bridge{
 		GRPC:        server,
 		Codecs:      []string{"json", "proto"},
-		Methods:     map[string]Method{unaryCall: {NoSideEffects: true}, duplexCall: {ClientStreams: true, ServerStreams: true}},
+		Methods:     map[string]Method{unaryCall: {}, duplexCall: {ClientStreams: true, ServerStreams: true}},
 		MaxMessage:  64 << 10,
 		BodyTimeout: time.Second,
+		GET:         func(*http.Request) bool { return true },
 	}
 }
 
@@ -112,7 +113,7 @@ func TestUnaryByGET(t *testing.T) {
 		{"bad base64", unaryCall, url.Values{"encoding": {"proto"}, "message": {"!"}, "base64": {"1"}}, true, 400, "base64"},
 		{"another version", unaryCall, url.Values{"connect": {"v2"}, "encoding": {"proto"}, "message": {""}}, true, 400, "v1"},
 		{"where it is not allowed", unaryCall, url.Values{"encoding": {"proto"}, "message": {""}}, false, 405, "POST"},
-		{"a method with side effects", duplexCall, url.Values{"encoding": {"proto"}, "message": {""}}, true, 405, "POST"},
+		{"a stream", duplexCall, url.Values{"encoding": {"proto"}, "message": {""}}, true, 405, "POST"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b.GET = func(*http.Request) bool { return tt.allowed }
@@ -127,10 +128,16 @@ func TestUnaryByGET(t *testing.T) {
 		})
 	}
 	w := httptest.NewRecorder()
-	b.GET = nil
+	b.GET = func(*http.Request) bool { return true }
 	b.ServeHTTP(w, httptest.NewRequest(http.MethodPut, unaryCall, nil))
 	if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, POST" {
 		t.Errorf("PUT: %d, Allow %q", w.Code, w.Header().Get("Allow"))
+	}
+	w = httptest.NewRecorder()
+	b.GET = nil
+	b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, unaryCall+"?encoding=proto&message=", nil))
+	if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "POST" {
+		t.Errorf("GET, which nothing allows: %d, Allow %q", w.Code, w.Header().Get("Allow"))
 	}
 }
 
