@@ -21,12 +21,12 @@ import (
 )
 
 // kinds are all of them, with the sides that each has.
-func kinds() []middleware.Operation {
-	var all []middleware.Operation
+func kinds() []*middleware.Operation {
+	var all []*middleware.Operation
 	for k := middleware.Unary; k <= middleware.BidiStream; k++ {
-		all = append(all, middleware.Operation{Kind: k, Side: middleware.Client, Name: "A/B"}, middleware.Operation{Kind: k, Side: middleware.Server, Name: "A/B"})
+		all = append(all, &middleware.Operation{Kind: k, Side: middleware.Client, Name: "A/B"}, &middleware.Operation{Kind: k, Side: middleware.Server, Name: "A/B"})
 	}
-	return append(all, middleware.Operation{Kind: middleware.Publish, Side: middleware.Client, Name: "t"}, middleware.Operation{Kind: middleware.Subscribe, Side: middleware.Server, Name: "t"})
+	return append(all, &middleware.Operation{Kind: middleware.Publish, Side: middleware.Client, Name: "t"}, &middleware.Operation{Kind: middleware.Subscribe, Side: middleware.Server, Name: "t"})
 }
 
 type worse struct{}
@@ -45,7 +45,7 @@ func TestRecoveryFromAPanicOfEveryKind(t *testing.T) {
 					Panicked: func(*middleware.Operation) { counted++ },
 				}))
 				o.Do = func(context.Context) error { panic(value) }
-				err := chain(t.Context(), &o)
+				err := chain(t.Context(), o)
 				if status.Code(err) != codes.Internal || strings.Contains(err.Error(), secret) {
 					t.Errorf("the caller gets %v", err)
 				}
@@ -106,7 +106,7 @@ func TestDeadline(t *testing.T) {
 						}
 						return nil
 					}
-					if err := chain(ctx, &o); err != nil {
+					if err := chain(ctx, o); err != nil {
 						t.Error(err)
 					}
 					return left
@@ -151,10 +151,10 @@ func TestDeadlineRefusesWhatIsOver(t *testing.T) {
 		for _, d := range []time.Duration{0, time.Second} {
 			o.Do = func(context.Context) error { t.Errorf("%s was run", o.Kind); return nil }
 			chain := middleware.Chain(middleware.Deadline(d))
-			if err := chain(passed, &o); status.Code(err) != codes.DeadlineExceeded {
+			if err := chain(passed, o); status.Code(err) != codes.DeadlineExceeded {
 				t.Errorf("%s past its deadline: %v", o.Kind, err)
 			}
-			if err := chain(cancelled, &o); status.Code(err) != codes.Canceled {
+			if err := chain(cancelled, o); status.Code(err) != codes.Canceled {
 				t.Errorf("%s that was cancelled: %v", o.Kind, err)
 			}
 		}

@@ -2,7 +2,7 @@ package middleware
 
 import (
 	"context"
-	"slices"
+	"sync/atomic"
 )
 
 // Kind says what an operation is.
@@ -59,11 +59,15 @@ func (s Side) String() string {
 
 // Operation is a call, or a message that is published or handled. It is valid
 // until the outermost Handler has returned, and one goroutine at a time may
-// call its methods.
+// call its methods, but for Messages.
 //
 // The fields and methods up to SetHeader are for middleware; the rest is for
 // packages that run operations.
 type Operation struct {
+	// The counts are at the two ends: who receives and who sends may run on two
+	// processors.
+	receivedCount atomic.Uint64
+
 	Kind Kind
 	Side Side
 
@@ -81,6 +85,8 @@ type Operation struct {
 	// Headers read and write what goes with the messages. It is set by who
 	// runs the operation.
 	Headers Headers
+
+	sentCount atomic.Uint64
 }
 
 // Headers are what goes with an operation's messages, by name in lower case.
@@ -123,8 +129,19 @@ func (o *Operation) OnReceive(f func(message any) error) { o.received = append(o
 // OnSend has each message that leaves passed to f, as OnReceive says.
 func (o *Operation) OnSend(f func(message any) error) { o.sent = append(o.sent, f) }
 
+// Watched reports whether any middleware has messages passed to it. It is known
+// once Do is called.
+func (o *Operation) Watched() bool { return len(o.received)+len(o.sent) > 0 }
+
+// Messages returns how many messages arrived, and how many left, up to now.
+// Any goroutine may call it.
+func (o *Operation) Messages() (received, sent uint64) {
+	return o.receivedCount.Load(), o.sentCount.Load()
+}
+
 // Received is called by who runs the operation with each message that arrived.
 func (o *Operation) Received(message any) error {
+	o.receivedCount.Add(1)
 	if len(o.received) == 0 {
 		return nil
 	}
@@ -133,10 +150,13 @@ func (o *Operation) Received(message any) error {
 
 // Sent is called by who runs the operation with each message, before it leaves.
 func (o *Operation) Sent(message any) error {
-	if len(o.sent) == 0 {
-		return nil
+	if len(o.sent) > 0 {
+		if err := pass(o.sent, message, o.Side == Client); err != nil {
+			return err
+		}
 	}
-	return pass(o.sent, message, o.Side == Client)
+	o.sentCount.Add(1)
+	return nil
 }
 
 // pass gives message to all in order, or in the reverse one on its way back.
@@ -149,8 +169,8 @@ func pass(to []func(any) error, message any, forth bool) error {
 		}
 		return nil
 	}
-	for _, f := range slices.Backward(to) {
-		if err := f(message); err != nil {
+	for i := len(to) - 1; i >= 0; i-- { // slices.Backward would call a function for each
+		if err := to[i](message); err != nil {
 			return err
 		}
 	}

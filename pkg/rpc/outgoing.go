@@ -66,7 +66,12 @@ type opened struct {
 	open      chan error // the first thing that is known: open or not
 	ended     chan error // why grpc-go ended the stream
 
-	receiving sync.Mutex // held by RecvMsg: middleware hears of a stream's end after its last message
+	// strict is that middleware must hear of the stream's end after its last
+	// message, as grpc-go tells of them in any order: where it hears of messages,
+	// and where the one answer ends the stream, so that it would not be counted.
+	// RecvMsg then holds receiving.
+	strict    bool
+	receiving sync.Mutex
 }
 
 // openThrough opens a stream through the middleware.
@@ -88,6 +93,7 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 			return err
 		}
 		s.ClientStream = stream
+		s.strict = s.operation.Watched() || !desc.ServerStreams
 		s.open <- nil
 		err = fromWire(ctx, <-s.ended)
 		s.receiving.Lock()
@@ -122,8 +128,10 @@ func (s *opened) SendMsg(m any) error {
 
 // RecvMsg implements grpc.ClientStream.
 func (s *opened) RecvMsg(m any) error {
-	s.receiving.Lock()
-	defer s.receiving.Unlock()
+	if s.strict {
+		s.receiving.Lock()
+		defer s.receiving.Unlock()
+	}
 	if err := s.ClientStream.RecvMsg(m); err != nil {
 		return err
 	}

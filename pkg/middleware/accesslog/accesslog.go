@@ -11,7 +11,6 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -40,10 +39,6 @@ func New(logger *slog.Logger, o Options) middleware.Middleware {
 				return next(ctx, op)
 			}
 			began := time.Now()
-			var count *counts
-			if op.Kind.Streams() {
-				count = countMessages(op)
-			}
 			err := next(ctx, op)
 			code := middleware.Code(err)
 			level := levelOf(op, code)
@@ -62,8 +57,9 @@ func New(logger *slog.Logger, o Options) middleware.Middleware {
 			}
 			l.add("code", middleware.CodeName(code))
 			l.attrs = append(l.attrs, slog.Duration("duration", time.Since(began)))
-			if count != nil {
-				l.attrs = append(l.attrs, slog.Int64("received", count.received.Load()), slog.Int64("sent", count.sent.Load()))
+			if op.Kind.Streams() {
+				received, sent := op.Messages()
+				l.attrs = append(l.attrs, slog.Uint64("received", received), slog.Uint64("sent", sent))
 			}
 			if err != nil {
 				l.add("error", message(err))
@@ -108,16 +104,6 @@ func (l *line) add(key, value string) {
 	if value != "" {
 		l.attrs = append(l.attrs, slog.String(key, value))
 	}
-}
-
-// counts are those of a stream's messages, which two goroutines may pass.
-type counts struct{ received, sent atomic.Int64 }
-
-func countMessages(o *middleware.Operation) *counts {
-	c := &counts{}
-	o.OnReceive(func(any) error { c.received.Add(1); return nil })
-	o.OnSend(func(any) error { c.sent.Add(1); return nil })
-	return c
 }
 
 func (o *Options) traceID(ctx context.Context, op *middleware.Operation) string {

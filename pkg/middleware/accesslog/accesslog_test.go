@@ -67,37 +67,37 @@ func TestLinesOfEveryKind(t *testing.T) {
 	type attrs = map[string]any
 	for _, c := range []struct {
 		name string
-		o    middleware.Operation
+		o    *middleware.Operation
 		err  error
 		want attrs
 	}{
 		{
-			"unary, served", middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: "A/B", Service: "a.shop", Headers: in}, nil,
+			"unary, served", &middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: "A/B", Service: "a.shop", Headers: in}, nil,
 			attrs{"level": "INFO", "kind": "unary", "side": "server", "name": "A/B", "service": "a.shop", "code": "OK",
 				"peer": id.String(), "request_id": "7\n8", "trace_id": "0af7651916cd43dd8448eb211c80319c"},
 		},
 		{
-			"served, the caller's fault", middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: "A/B"}, status.Error(codes.NotFound, "none"),
+			"served, the caller's fault", &middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: "A/B"}, status.Error(codes.NotFound, "none"),
 			attrs{"level": "INFO", "kind": "unary", "side": "server", "name": "A/B", "code": "NOT_FOUND", "error": "none", "peer": id.String()},
 		},
 		{
-			"served, the server's fault", middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: "A/B"}, errors.New(strings.Repeat("x", 300)),
+			"served, the server's fault", &middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: "A/B"}, errors.New(strings.Repeat("x", 300)),
 			attrs{"level": "ERROR", "kind": "unary", "side": "server", "name": "A/B", "code": "UNKNOWN", "error": strings.Repeat("x", 256) + "…", "peer": id.String()},
 		},
 		{
-			"a stream, made", middleware.Operation{Kind: middleware.BidiStream, Side: middleware.Client, Name: "A/B", Service: "a.shop"}, nil,
+			"a stream, made", &middleware.Operation{Kind: middleware.BidiStream, Side: middleware.Client, Name: "A/B", Service: "a.shop"}, nil,
 			attrs{"level": "INFO", "kind": "bidi_stream", "side": "client", "name": "A/B", "service": "a.shop", "code": "OK", "received": 2.0, "sent": 1.0},
 		},
 		{
-			"made, failed", middleware.Operation{Kind: middleware.ClientStream, Side: middleware.Client, Name: "A/B"}, context.Canceled,
+			"made, failed", &middleware.Operation{Kind: middleware.ClientStream, Side: middleware.Client, Name: "A/B"}, context.Canceled,
 			attrs{"level": "WARN", "kind": "client_stream", "side": "client", "name": "A/B", "code": "CANCELLED", "error": "context canceled", "received": 2.0, "sent": 1.0},
 		},
 		{
-			"published", middleware.Operation{Kind: middleware.Publish, Side: middleware.Client, Name: "events"}, nil,
+			"published", &middleware.Operation{Kind: middleware.Publish, Side: middleware.Client, Name: "events"}, nil,
 			attrs{"level": "INFO", "kind": "publish", "side": "client", "name": "events", "code": "OK"},
 		},
 		{
-			"not handled", middleware.Operation{Kind: middleware.Subscribe, Side: middleware.Server, Name: "events"}, status.Error(codes.NotFound, "none"),
+			"not handled", &middleware.Operation{Kind: middleware.Subscribe, Side: middleware.Server, Name: "events"}, status.Error(codes.NotFound, "none"),
 			attrs{"level": "ERROR", "kind": "subscribe", "side": "server", "name": "events", "code": "NOT_FOUND", "error": "none", "peer": id.String()},
 		},
 	} {
@@ -110,7 +110,7 @@ func TestLinesOfEveryKind(t *testing.T) {
 				}
 				return c.err
 			}
-			if diff := cmp.Diff(c.want, logged(from, t, &c.o, slog.LevelInfo, accesslog.Options{})); diff != "" {
+			if diff := cmp.Diff(c.want, logged(from, t, c.o, slog.LevelInfo, accesslog.Options{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

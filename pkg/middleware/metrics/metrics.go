@@ -124,10 +124,8 @@ func (m *Metrics) Middleware(next middleware.Handler) middleware.Handler {
 		began := time.Since(m.epoch)
 		s.inFlight.Inc()
 		if o.Kind.Streams() {
-			t := m.messages.begin(s)
+			t := m.messages.begin(s, o)
 			defer m.messages.end(t)
-			o.OnReceive(t.receive)
-			o.OnSend(t.send)
 		}
 		returned := false
 		defer func() { // also for a goroutine that ends, and a panic that nobody stopped

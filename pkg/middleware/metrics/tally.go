@@ -2,32 +2,33 @@ package metrics
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/xinhari/xinhari/pkg/middleware"
 )
 
 // All streams of a method share a counter of their messages, which busy ones
-// would take from each other's processors with each message. So each stream
-// counts for itself, and the counter has its count when somebody looks at it
-// and when the stream ends.
+// would take from each other's processors with each message. But operations
+// count for themselves, so the counter gets what is new when somebody looks at
+// it and when a stream ends.
 
-// tally counts the messages of one stream.
+// tally is what is counted of one stream.
 type tally struct {
-	received, sent atomic.Uint64
+	of             *middleware.Operation
 	to             *series
+	received, sent uint64 // what the counter has had of it
 }
 
-func (t *tally) receive(any) error { t.received.Add(1); return nil }
-func (t *tally) send(any) error    { t.sent.Add(1); return nil }
-
-// flush hands on what was counted.
+// flush hands on what is new.
 func (t *tally) flush() {
-	t.to.received.Add(float64(t.received.Swap(0)))
-	t.to.sent.Add(float64(t.sent.Swap(0)))
+	received, sent := t.of.Messages()
+	t.to.received.Add(float64(received - t.received))
+	t.to.sent.Add(float64(sent - t.sent))
+	t.received, t.sent = received, sent
 }
 
-// tallies are the streams' counts, and the collector of what they hand on.
+// tallies are those of the open streams, and the collector of what they hand on.
 type tallies struct {
 	*prometheus.CounterVec
 
@@ -36,8 +37,8 @@ type tallies struct {
 }
 
 // begin returns the tally of a stream.
-func (ts *tallies) begin(s *series) *tally {
-	t := &tally{to: s}
+func (ts *tallies) begin(s *series, o *middleware.Operation) *tally {
+	t := &tally{of: o, to: s}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	ts.open[t] = struct{}{}
@@ -47,8 +48,8 @@ func (ts *tallies) begin(s *series) *tally {
 // end is called when the stream of t has ended.
 func (ts *tallies) end(t *tally) {
 	ts.mu.Lock()
+	defer ts.mu.Unlock()
 	delete(ts.open, t)
-	ts.mu.Unlock()
 	t.flush()
 }
 

@@ -81,40 +81,40 @@ func TestSpansFollowTheConventions(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		o    middleware.Operation
+		o    *middleware.Operation
 		err  error
 		want seen
 	}{
 		{
-			"made", middleware.Operation{Kind: middleware.Unary, Side: middleware.Client, Name: method, Service: "inventory.shop"}, nil,
+			"made", &middleware.Operation{Kind: middleware.Unary, Side: middleware.Client, Name: method, Service: "inventory.shop"}, nil,
 			seen{method, trace.SpanKindClient, rpc("OK", "server.address", "inventory.shop"), otelcodes.Unset, ""},
 		},
 		{
-			"made, any error", middleware.Operation{Kind: middleware.BidiStream, Side: middleware.Client, Name: method, Service: "inventory.shop"},
+			"made, any error", &middleware.Operation{Kind: middleware.BidiStream, Side: middleware.Client, Name: method, Service: "inventory.shop"},
 			status.Error(codes.NotFound, "no such thing"),
 			seen{method, trace.SpanKindClient, rpc("NOT_FOUND", "server.address", "inventory.shop", "error.type", "NOT_FOUND"), otelcodes.Error, "no such thing"},
 		},
 		{
-			"served", middleware.Operation{Kind: middleware.ServerStream, Side: middleware.Server, Name: method}, nil,
+			"served", &middleware.Operation{Kind: middleware.ServerStream, Side: middleware.Server, Name: method}, nil,
 			seen{method, trace.SpanKindServer, rpc("OK"), otelcodes.Unset, ""},
 		},
 		{
-			"served, the caller's fault", middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: method},
+			"served, the caller's fault", &middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: method},
 			status.Error(codes.NotFound, "no such thing"),
 			seen{method, trace.SpanKindServer, rpc("NOT_FOUND"), otelcodes.Unset, ""},
 		},
 		{
-			"served, the server's fault", middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: method}, errors.New("disk full"),
+			"served, the server's fault", &middleware.Operation{Kind: middleware.Unary, Side: middleware.Server, Name: method}, errors.New("disk full"),
 			seen{method, trace.SpanKindServer, rpc("UNKNOWN", "error.type", "UNKNOWN"), otelcodes.Error, "disk full"},
 		},
 		{
-			"published", middleware.Operation{Kind: middleware.Publish, Side: middleware.Client, Name: topic, Service: "orders.shop"}, nil,
+			"published", &middleware.Operation{Kind: middleware.Publish, Side: middleware.Client, Name: topic, Service: "orders.shop"}, nil,
 			seen{"publish " + topic, trace.SpanKindProducer, map[string]string{
 				"messaging.system": "xinhari", "messaging.operation.name": "publish", "messaging.operation.type": "send", "messaging.destination.name": topic,
 			}, otelcodes.Unset, ""},
 		},
 		{
-			"handled, with an error", middleware.Operation{Kind: middleware.Subscribe, Side: middleware.Server, Name: topic, Service: "billing.shop"},
+			"handled, with an error", &middleware.Operation{Kind: middleware.Subscribe, Side: middleware.Server, Name: topic, Service: "billing.shop"},
 			fmt.Errorf("billing: %w", context.DeadlineExceeded),
 			seen{"process " + topic, trace.SpanKindConsumer, map[string]string{
 				"messaging.system": "xinhari", "messaging.operation.name": "process", "messaging.operation.type": "process",
@@ -125,7 +125,7 @@ func TestSpansFollowTheConventions(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p, spans := provider(t)
 			c.o.Do = func(context.Context) error { return c.err }
-			if err := middleware.Chain(traces.New(p, traces.Options{}))(t.Context(), &c.o); !errors.Is(err, c.err) {
+			if err := middleware.Chain(traces.New(p, traces.Options{}))(t.Context(), c.o); !errors.Is(err, c.err) {
 				t.Errorf("the error became %v", err)
 			}
 			if diff := cmp.Diff([]seen{c.want}, see(spans.Ended())); diff != "" {
