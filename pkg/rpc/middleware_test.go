@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
@@ -296,4 +297,58 @@ func allocations(t *testing.T, so rpc.ServerOptions, co rpc.ConnOptions) float64
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestTheOneAnswerOfAStreamCounts holds that middleware that hears of no
+// message finds the answer counted when the stream has ended, which grpc-go
+// may tell first.
+func TestTheOneAnswerOfAStreamCounts(t *testing.T) {
+	s := newServer(t, rpc.ServerOptions{}, func(s *testServer) {
+		if err := rpc.HandleClientStream(s, "Counter/Sum", func(_ context.Context, in *rpc.Receiver[counted]) (*counted, error) {
+			for _, err := range in.All() {
+				if err != nil {
+					return nil, err
+				}
+			}
+			return &counted{}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	type counts struct{ received, sent uint64 }
+	seen := make(chan counts, 1)
+	cc := ownConn(t, rpc.ConnOptions{Middleware: []middleware.Middleware{func(next middleware.Handler) middleware.Handler {
+		return func(ctx context.Context, o *middleware.Operation) error {
+			err := next(ctx, o)
+			received, sent := o.Messages()
+			seen <- counts{received, sent}
+			return err
+		}
+	}}, GRPC: []grpc.DialOption{grpc.WithStreamInterceptor(
+		func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			stream, err := open(ctx, desc, cc, method, opts...)
+			return tardy{stream}, err
+		})}}, s.addr)
+	stream, err := rpc.CallClientStream[counted, counted](t.Context(), cc, "Counter/Sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stream.Send(&counted{}), stream.Send(&counted{})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CloseAndReceive(); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; got != (counts{1, 2}) {
+		t.Fatalf("counted %+v", got)
+	}
+}
+
+// tardy hands messages on some time after grpc-go has told that the stream ended.
+type tardy struct{ grpc.ClientStream }
+
+func (s tardy) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	time.Sleep(20 * time.Millisecond)
+	return err
 }
