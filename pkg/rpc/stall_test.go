@@ -1,13 +1,19 @@
 package rpc
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/xinhari/xinhari/pkg/discovery"
+	"github.com/xinhari/xinhari/pkg/discovery/staticdiscovery"
 )
 
 // TestStalledWritesEnd holds that a peer that takes nothing, or next to
@@ -89,6 +95,87 @@ func TestUnservedConnectionsEnd(t *testing.T) {
 					t.Errorf("it ended after %v, want %v", at, tt.ends)
 				}
 				_ = there.Close()
+			})
+		})
+	}
+}
+
+// pipeListener is a net.Listener of connections in memory.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (*pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (l *pipeListener) dial(ctx context.Context, _ string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case l.conns <- here:
+		return there, nil
+	case <-l.closed:
+	case <-ctx.Done():
+	}
+	return nil, errors.Join(here.Close(), there.Close(), net.ErrClosed)
+}
+
+// TestTheAcceptorEndsUnservedConnections holds that a server does it: a client
+// without a certificate, which connects anew when it has lost its connection.
+func TestTheAcceptorEndsUnservedConnections(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		served bool
+		dials  int32 // in three and a half times unservedTimeout
+	}{
+		{"served", true, 1},
+		{"not served", false, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, err := NewServer(ServerOptions{Anonymous: func() bool { return tt.served }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				lis := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+				ended := make(chan error, 1)
+				go func() { ended <- server.Serve(lis) }()
+				service := discovery.Service{Namespace: "default", Name: "test"}
+				where, err := staticdiscovery.New(map[discovery.Service][]discovery.Endpoint{
+					service: {{Addresses: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1")}}},
+				}, discovery.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var dials atomic.Int32
+				conn, err := NewConn(service, where, ConnOptions{Dial: func(ctx context.Context, address string) (net.Conn, error) {
+					dials.Add(1)
+					return lis.dial(ctx, address)
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(unservedTimeout*7/2 + 10*time.Second) // and some back-off
+				if got := dials.Load(); got != tt.dials {
+					t.Errorf("connected %d times, want %d", got, tt.dials)
+				}
+				if err := errors.Join(conn.Close(), server.Shutdown(t.Context()), <-ended); err != nil {
+					t.Error(err)
+				}
 			})
 		})
 	}
