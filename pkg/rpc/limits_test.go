@@ -419,18 +419,3 @@ func TestQuietStreamsEnd(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// Clients that ask whether the server is there are not taken for attackers.
-func TestKeepaliveIsPermitted(t *testing.T) {
-	s := newServer(t, rpc.ServerOptions{}, streaming(echo))
-	cc := ownConn(t, rpc.ConnOptions{ConnLimits: rpc.ConnLimits{KeepaliveTime: 10 * time.Second}}, s.addr)
-	if testing.Short() {
-		t.Skip("grpc-go asks every 10 s at most, and is cut off at the fourth time")
-	}
-	t.Parallel()
-	stream := open(t.Context(), t, cc)
-	time.Sleep(45 * time.Second) // the test's subject, and no synchronisation
-	if err := ping(stream, 1); err != nil {
-		t.Error(err)
-	}
-}

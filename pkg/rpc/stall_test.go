@@ -5,15 +5,14 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/xinhari/xinhari/pkg/discovery"
-	"github.com/xinhari/xinhari/pkg/discovery/staticdiscovery"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 )
 
 // TestStalledWritesEnd holds that a peer that takes nothing, or next to
@@ -100,40 +99,6 @@ func TestUnservedConnectionsEnd(t *testing.T) {
 	}
 }
 
-// pipeListener is a net.Listener of connections in memory.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (*pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
-
-func (l *pipeListener) dial(ctx context.Context, _ string) (net.Conn, error) {
-	here, there := net.Pipe()
-	select {
-	case l.conns <- here:
-		return there, nil
-	case <-l.closed:
-	case <-ctx.Done():
-	}
-	return nil, errors.Join(here.Close(), there.Close(), net.ErrClosed)
-}
-
 // TestTheAcceptorEndsUnservedConnections holds that a server does it: a client
 // without a certificate, which connects anew when it has lost its connection.
 func TestTheAcceptorEndsUnservedConnections(t *testing.T) {
@@ -147,36 +112,65 @@ func TestTheAcceptorEndsUnservedConnections(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server, err := NewServer(ServerOptions{Anonymous: func() bool { return tt.served }})
-				if err != nil {
-					t.Fatal(err)
-				}
-				lis := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-				ended := make(chan error, 1)
-				go func() { ended <- server.Serve(lis) }()
-				service := discovery.Service{Namespace: "default", Name: "test"}
-				where, err := staticdiscovery.New(map[discovery.Service][]discovery.Endpoint{
-					service: {{Addresses: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1")}}},
-				}, discovery.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				var dials atomic.Int32
-				conn, err := NewConn(service, where, ConnOptions{Dial: func(ctx context.Context, address string) (net.Conn, error) {
-					dials.Add(1)
-					return lis.dial(ctx, address)
-				}})
-				if err != nil {
-					t.Fatal(err)
-				}
+				_, dials := inMemory(t, ServerOptions{Anonymous: func() bool { return tt.served }}, ConnOptions{}, nil)
 				time.Sleep(unservedTimeout*7/2 + 10*time.Second) // and some back-off
 				if got := dials.Load(); got != tt.dials {
 					t.Errorf("connected %d times, want %d", got, tt.dials)
 				}
-				if err := errors.Join(conn.Close(), server.Shutdown(t.Context()), <-ended); err != nil {
+			})
+		})
+	}
+}
+
+// TestKeepaliveIsPermitted holds that a server takes the pings of a client that
+// sends them as often as grpc-go lets it, on a connection without calls and on
+// one with a quiet stream.
+func TestKeepaliveIsPermitted(t *testing.T) {
+	for _, streams := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			conn, dials := inMemory(t, ServerOptions{Anonymous: func() bool { return true }},
+				ConnOptions{GRPC: []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, PermitWithoutStream: true})}},
+				func(s *Server) {
+					if err := HandleBidiStream(s, "Quiet/Echo", func(_ context.Context, stream *Stream[struct{}, struct{}]) error {
+						for m, err := range stream.All() {
+							if err != nil {
+								return err
+							}
+							if err := stream.Send(m); err != nil {
+								return err
+							}
+						}
+						return nil
+					}); err != nil {
+						t.Fatal(err)
+					}
+				})
+			var open []*ClientStream[struct{}, struct{}]
+			for range streams {
+				stream, err := CallBidiStream[struct{}, struct{}](t.Context(), conn, "Quiet/Echo")
+				if err != nil {
+					t.Fatal(err)
+				}
+				open = append(open, stream)
+			}
+			time.Sleep(10 * time.Minute)
+			for _, stream := range open {
+				if err := stream.Send(&struct{}{}); err != nil {
 					t.Error(err)
 				}
-			})
+				if _, err := stream.Receive(); err != nil {
+					t.Error(err)
+				}
+				if err := stream.CloseSend(); err != nil {
+					t.Error(err)
+				}
+				if _, err := stream.Receive(); !errors.Is(err, io.EOF) {
+					t.Error(err)
+				}
+			}
+			if got := dials.Load(); got != 1 {
+				t.Errorf("with %d streams: connected %d times", streams, got)
+			}
 		})
 	}
 }
