@@ -64,9 +64,10 @@ func (s Side) String() string {
 // The fields and methods up to SetHeader are for middleware; the rest is for
 // packages that run operations.
 type Operation struct {
-	// The counts are at the two ends: who receives and who sends may run on two
-	// processors.
-	receivedCount atomic.Uint64
+	// What is touched with each message is together, and as near to the front
+	// as what it is part of has it.
+	receivedCount, sentCount atomic.Uint64
+	received, sent           []func(any) error
 
 	Kind Kind
 	Side Side
@@ -77,16 +78,12 @@ type Operation struct {
 	// Service is whose method it is, as its callers know it: "inventory.shop".
 	Service string
 
-	received, sent []func(any) error
-
 	// Do is the operation itself. It is set by who runs it.
 	Do func(context.Context) error
 
 	// Headers read and write what goes with the messages. It is set by who
 	// runs the operation.
 	Headers Headers
-
-	sentCount atomic.Uint64
 }
 
 // Headers are what goes with an operation's messages, by name in lower case.

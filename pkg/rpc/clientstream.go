@@ -14,6 +14,19 @@ type clientStream struct {
 	ctx context.Context // the caller's: grpc-go ends its own with the stream
 }
 
+// open opens the stream, which has its context already.
+func (s *clientStream) open(c *Conn, desc *grpc.StreamDesc, method string, opts []grpc.CallOption) error {
+	if err := c.wait(s.ctx); err != nil {
+		return fromWire(s.ctx, err)
+	}
+	opts, err := c.ownCodec(opts)
+	if err != nil {
+		return fromWire(s.ctx, err)
+	}
+	s.ClientStream, err = c.cc.NewStream(s.ctx, desc, method, opts...)
+	return fromWire(s.ctx, err)
+}
+
 func (s *clientStream) Header() (metadata.MD, error) {
 	md, err := s.ClientStream.Header()
 	return md, fromWire(s.ctx, err)

@@ -239,23 +239,11 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 		stream, err := c.openThrough(ctx, desc, method, opts)
 		return stream, fromWire(ctx, err)
 	}
-	return c.newStream(ctx, desc, method, opts)
-}
-
-// newStream opens a stream.
-func (c *Conn) newStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts []grpc.CallOption) (grpc.ClientStream, error) {
-	if err := c.wait(ctx); err != nil {
-		return nil, fromWire(ctx, err)
+	stream := &clientStream{ctx: ctx}
+	if err := stream.open(c, desc, method, opts); err != nil {
+		return nil, err
 	}
-	opts, err := c.ownCodec(opts)
-	if err != nil {
-		return nil, fromWire(ctx, err)
-	}
-	stream, err := c.cc.NewStream(ctx, desc, method, opts...)
-	if err != nil {
-		return nil, fromWire(ctx, err)
-	}
-	return &clientStream{stream, ctx}, nil
+	return stream, nil
 }
 
 // ownCodec replaces grpc.CallContentSubtype, which would look in grpc-go's

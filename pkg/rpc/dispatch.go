@@ -78,11 +78,11 @@ func (d dispatch) wrap(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	return &desc
 }
 
-// unary costs a call no allocation: what it needs is in the envelope.
+// unary runs the handler of a unary method.
 func (d dispatch) unary(service string, m grpc.MethodDesc) grpc.MethodHandler {
 	name := service + "/" + m.MethodName
 	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-		e := envelopes.Get().(*envelope)
+		e := incomings.Get().(*incoming)
 		e.table, e.handler, e.srv, e.grpcDecode, e.interceptor = d.codecs, m.Handler, srv, dec, interceptor
 		var err error
 		if d.chain == nil {
@@ -148,7 +148,7 @@ func streamKind(client, server bool) middleware.Kind {
 type serverStream struct {
 	grpc.ServerStream
 	ctx        context.Context
-	send, recv envelope
+	recv, send envelope
 	operation  middleware.Operation
 }
 

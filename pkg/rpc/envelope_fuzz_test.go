@@ -24,7 +24,7 @@ func FuzzEnvelope(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, lost bool) {
 		for _, codec := range []Codec{JSON(), newProtoCodec(schema.New()), Raw("raw")} {
 			want := codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, new(testgrpc.SimpleRequest))
-			e := envelopes.Get().(*envelope)
+			e := incomings.Get().(*incoming)
 			e.codec = codec
 			e.grpcDecode = func(v any) error {
 				if err := (envelopeCodec{}).Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, v); err != nil {

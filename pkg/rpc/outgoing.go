@@ -61,22 +61,23 @@ func (c *outgoing) run(ctx context.Context) error {
 // middleware. The middleware waits in a goroutine of its own until the stream
 // has ended.
 type opened struct {
-	grpc.ClientStream
-	operation middleware.Operation
-	open      chan error // the first thing that is known: open or not
-	ended     chan error // why grpc-go ended the stream
+	clientStream
 
 	// strict is that middleware must hear of the stream's end after its last
 	// message, as grpc-go tells of them in any order: where it hears of messages,
 	// and where the one answer ends the stream, so that it would not be counted.
 	// RecvMsg then holds receiving.
 	strict    bool
+	operation middleware.Operation
+	opening   chan error // the first thing that is known: open or not
+	ended     chan error // why grpc-go ended the stream
+
 	receiving sync.Mutex
 }
 
 // openThrough opens a stream through the middleware.
 func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method string, opts []grpc.CallOption) (grpc.ClientStream, error) {
-	s := &opened{open: make(chan error, 1), ended: make(chan error, 1)}
+	s := &opened{opening: make(chan error, 1), ended: make(chan error, 1)}
 	s.operation = middleware.Operation{
 		Kind: streamKind(desc.ClientStreams, desc.ServerStreams), Side: middleware.Client,
 		Name: strings.TrimPrefix(method, "/"), Service: c.name, Headers: made{},
@@ -88,14 +89,13 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 			default: // of a stream that was tried twice, the first is enough
 			}
 		})
-		stream, err := c.newStream(ctx, desc, method, append(opts[:len(opts):len(opts)], finished))
-		if err != nil {
+		s.ctx = ctx
+		if err := s.clientStream.open(c, desc, method, append(opts[:len(opts):len(opts)], finished)); err != nil {
 			return err
 		}
-		s.ClientStream = stream
 		s.strict = s.operation.Watched() || !desc.ServerStreams
-		s.open <- nil
-		err = fromWire(ctx, <-s.ended)
+		s.opening <- nil
+		err := fromWire(ctx, <-s.ended)
 		s.receiving.Lock()
 		defer s.receiving.Unlock()
 		return err
@@ -106,13 +106,13 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 			err = status.Error(codes.Canceled, "the stream was not opened") // heard only if it was not
 		}
 		select {
-		case s.open <- err:
+		case s.opening <- err:
 		default:
 		}
 	}) {
 		return nil, errConnClosed
 	}
-	if err := <-s.open; err != nil {
+	if err := <-s.opening; err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -123,7 +123,7 @@ func (s *opened) SendMsg(m any) error {
 	if err := s.operation.Sent(m); err != nil {
 		return err
 	}
-	return s.ClientStream.SendMsg(m)
+	return s.clientStream.SendMsg(m)
 }
 
 // RecvMsg implements grpc.ClientStream.
@@ -132,7 +132,7 @@ func (s *opened) RecvMsg(m any) error {
 		s.receiving.Lock()
 		defer s.receiving.Unlock()
 	}
-	if err := s.ClientStream.RecvMsg(m); err != nil {
+	if err := s.clientStream.RecvMsg(m); err != nil {
 		return err
 	}
 	return s.operation.Received(m)
