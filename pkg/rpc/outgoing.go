@@ -90,7 +90,7 @@ func (c *Conn) openThrough(ctx context.Context, desc *grpc.StreamDesc, method st
 			}
 		})
 		s.ctx = ctx
-		if err := s.clientStream.open(c, desc, method, append(opts[:len(opts):len(opts)], finished)); err != nil {
+		if err := s.open(c, desc, method, append(opts[:len(opts):len(opts)], finished)); err != nil {
 			return err
 		}
 		s.strict = s.operation.Watched() || !desc.ServerStreams
