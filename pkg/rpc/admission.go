@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -68,16 +67,6 @@ func (a admission) admitRequest(r *http.Request) error {
 	}
 	_, err := a.admit(peer.NewContext(r.Context(), &peer.Peer{Addr: l.RemoteAddr()}))
 	return err
-}
-
-// unknown answers calls of methods that there are not: who is not served does
-// not learn which there are.
-func (a admission) unknown(_ any, stream grpc.ServerStream) error {
-	if _, err := a.admit(stream.Context()); err != nil {
-		return err
-	}
-	method, _ := grpc.MethodFromServerStream(stream)
-	return status.Error(codes.Unimplemented, "unknown method "+method)
 }
 
 var (

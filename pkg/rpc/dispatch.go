@@ -4,8 +4,10 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/xinhari/xinhari/pkg/middleware"
 )
@@ -78,9 +80,36 @@ func (d dispatch) wrap(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	return &desc
 }
 
+// unknown is the service of all methods that there are not, as one stream: their
+// calls are admitted and observed as others are, so who is not served does not
+// learn which methods there are, and who looks at the metrics sees calls that go
+// wrong.
+func unknown() grpc.ServiceDesc {
+	return grpc.ServiceDesc{Streams: []grpc.StreamDesc{{
+		StreamName: unknownMethod, ClientStreams: true, ServerStreams: true,
+		Handler: func(_ any, stream grpc.ServerStream) error {
+			method, _ := grpc.MethodFromServerStream(stream)
+			return status.Error(codes.Unimplemented, "unknown method "+method)
+		},
+	}}}
+}
+
+// unknownMethod is the name of what has no method: OpenTelemetry's word for
+// that. The name that the caller chose is in the error only, as anybody may
+// choose any number of them.
+const unknownMethod = "_OTHER"
+
+// operationName is what middleware knows a method by.
+func operationName(service, method string) string {
+	if service == "" {
+		return method
+	}
+	return service + "/" + method
+}
+
 // unary runs the handler of a unary method.
 func (d dispatch) unary(service string, m grpc.MethodDesc) grpc.MethodHandler {
-	name := service + "/" + m.MethodName
+	name := operationName(service, m.MethodName)
 	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		e := incomings.Get().(*incoming)
 		e.table, e.handler, e.srv, e.grpcDecode, e.interceptor = d.codecs, m.Handler, srv, dec, interceptor
@@ -107,7 +136,7 @@ func (d dispatch) unary(service string, m grpc.MethodDesc) grpc.MethodHandler {
 
 // stream runs the handler of a streaming method.
 func (d dispatch) stream(service string, s grpc.StreamDesc) grpc.StreamHandler {
-	name, kind := service+"/"+s.StreamName, streamKind(s.ClientStreams, s.ServerStreams)
+	name, kind := operationName(service, s.StreamName), streamKind(s.ClientStreams, s.ServerStreams)
 	return func(srv any, stream grpc.ServerStream) error {
 		wrapped := &serverStream{ServerStream: stream}
 		o := &wrapped.operation

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -297,6 +299,52 @@ func allocations(t *testing.T, so rpc.ServerOptions, co rpc.ConnOptions) float64
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestUnknownMethodsAreSeen holds that calls of methods that there are not are
+// admitted, authorized and observed like others, under one name.
+func TestUnknownMethodsAreSeen(t *testing.T) {
+	served := newJournal()
+	s := newServer(t, rpc.ServerOptions{
+		Service:    "test.default",
+		Observers:  []middleware.Middleware{served.as("A")},
+		Authorize:  func(context.Context, *middleware.Operation) error { served.note("authorized"); return nil },
+		Middleware: []middleware.Middleware{served.as("B")},
+	}, nil)
+	invoke := func(cc grpc.ClientConnInterface, method string) error {
+		err := cc.Invoke(t.Context(), method, &testgrpc.Empty{}, &testgrpc.Empty{})
+		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "unknown method "+method) {
+			return fmt.Errorf("%s: %w", method, err)
+		}
+		return nil
+	}
+	own, foreign := ownConn(t, rpc.ConnOptions{}, s.addr), foreignConn(t, s.addr)
+	for name, call := range map[string]func() error{
+		"our client, no such service":     func() error { return invoke(own, "/No/Such") },
+		"our client, no such method":      func() error { return invoke(own, "/grpc.testing.TestService/Such") },
+		"another client, no such service": func() error { return invoke(foreign, "/No/Such") },
+		"another client, no such method":  func() error { return invoke(foreign, "/grpc.testing.TestService/Such") },
+		"curl": func() error {
+			if code, body := post(t, s.addr, "/No/Such", "{}"); code != http.StatusNotImplemented && code != http.StatusNotFound || !strings.Contains(body, "unknown method /No/Such") {
+				return fmt.Errorf("%d %s", code, body)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := call(); err != nil {
+				t.Error(err)
+			}
+			<-served.over
+			want := []string{
+				"A begins server bidi_stream _OTHER of test.default", "authorized", "B begins server bidi_stream _OTHER of test.default",
+				"B ends: Unimplemented", "A ends: Unimplemented",
+			}
+			if diff := cmp.Diff(want, served.take()); diff != "" {
+				t.Errorf("what middleware saw (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 // TestTheOneAnswerOfAStreamCounts holds that middleware that hears of no

@@ -51,8 +51,9 @@ type ServerOptions struct {
 	// first outermost.
 	Middleware []middleware.Middleware
 
-	// GRPC are options for grpc-go, such as limits. Options that choose codecs
-	// or credentials are this package's own and must not be among them.
+	// GRPC are options for grpc-go, such as limits. Options that choose codecs,
+	// credentials or who serves unknown methods are this package's own and must
+	// not be among them.
 	// Interceptors are better written as Middleware: grpc-go's for unary calls
 	// run after it, those for streams run before a call is admitted, and see
 	// messages that are not decoded.
@@ -154,11 +155,12 @@ func NewServer(o ServerOptions) (*Server, error) {
 	}
 	options := append([]grpc.ServerOption{
 		grpc.ForceServerCodecV2(envelopeCodec{}),
-		grpc.UnknownServiceHandler(s.admission.unknown),
 	}, slices.Concat(limits.grpc(), compressAnswers(o.Compressor), o.GRPC)...)
-	s.foreign = grpc.NewServer(options...)
+	unknown := s.wrap(unknown())
+	s.foreign = grpc.NewServer(append(options[:len(options):len(options)], grpc.UnknownServiceHandler(wrapForeign(unknown, o.MaxStreams).Streams[0].Handler))...)
 	s.newNative = func() *grpc.Server {
-		return grpc.NewServer(slices.Concat(nativeTuning(o.DynamicWindows), options, []grpc.ServerOption{grpc.Creds(handedCredentials{})})...)
+		return grpc.NewServer(slices.Concat(nativeTuning(o.DynamicWindows), options,
+			[]grpc.ServerOption{grpc.UnknownServiceHandler(unknown.Streams[0].Handler), grpc.Creds(handedCredentials{})})...)
 	}
 	s.bridge = s.newBridge()
 	s.http = s.newHTTPServer()
