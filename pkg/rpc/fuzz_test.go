@@ -15,25 +15,6 @@ import (
 	"github.com/xinhari/xinhari/pkg/rpc"
 )
 
-// pipes is a listener whose connections are made in memory.
-type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-
 // told is a connection that tells when it is closed.
 type told struct {
 	net.Conn
@@ -88,7 +69,7 @@ func FuzzConnection(f *testing.F) {
 	if err := rpc.Handle(server, "Echo/Echo", func(_ context.Context, r *echoRequest) (*echoRequest, error) { return r, nil }); err != nil {
 		f.Fatal(err)
 	}
-	lis := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	lis := rpc.NewPipeListener()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(lis) }()
 	// A connection that is ended by an error stays for a second, to have the
@@ -113,7 +94,7 @@ func FuzzConnection(f *testing.F) {
 		first := map[uint8]string{0: "\x00xinhari-grpc\n" + http2.ClientPreface, 1: http2.ClientPreface}[how%3]
 		client, accepted := net.Pipe()
 		conn := &told{Conn: accepted, closed: make(chan struct{})}
-		lis.conns <- conn
+		lis.Conns <- conn
 		few <- struct{}{}
 		sent := bytes.NewReader(append([]byte(first), data...))
 		ending.Go(func() {

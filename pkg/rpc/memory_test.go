@@ -13,33 +13,43 @@ import (
 	"github.com/xinhari/xinhari/pkg/discovery/staticdiscovery"
 )
 
-// pipeListener is a net.Listener of connections in memory.
-type pipeListener struct {
-	conns  chan net.Conn
+// PipeListener is a net.Listener whose connections are made in memory: by Dial,
+// or whatever is put into Conns.
+type PipeListener struct {
+	Conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func (l *pipeListener) Accept() (net.Conn, error) {
+// NewPipeListener returns one that is open.
+func NewPipeListener() *PipeListener {
+	return &PipeListener{Conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// Accept implements net.Listener.
+func (l *PipeListener) Accept() (net.Conn, error) {
 	select {
-	case c := <-l.conns:
+	case c := <-l.Conns:
 		return c, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (l *pipeListener) Close() error {
+// Close implements net.Listener.
+func (l *PipeListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
-func (*pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+// Addr implements net.Listener.
+func (*PipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
+// Dial returns the client's end of a new connection.
+func (l *PipeListener) Dial(ctx context.Context) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
-	case l.conns <- here:
+	case l.Conns <- here:
 		return there, nil
 	case <-l.closed:
 	case <-ctx.Done():
@@ -58,7 +68,7 @@ func inMemory(t *testing.T, so ServerOptions, co ConnOptions, change func(*Serve
 	if change != nil {
 		change(server)
 	}
-	lis := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	lis := NewPipeListener()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(lis) }()
 	service := discovery.Service{Namespace: "default", Name: "test"}
@@ -71,7 +81,7 @@ func inMemory(t *testing.T, so ServerOptions, co ConnOptions, change func(*Serve
 	dials := new(atomic.Int32)
 	co.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
 		dials.Add(1)
-		return lis.dial(ctx)
+		return lis.Dial(ctx)
 	}
 	conn, err := NewConn(service, where, co)
 	if err != nil {
