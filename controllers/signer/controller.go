@@ -190,7 +190,9 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 	return reconcile.Result{RequeueAfter: c.keeps}, nil
 }
 
-// gather reads what the verdict depends on. The pod is read live: no denial may come from a cache that is behind.
+// gather reads what the verdict depends on. The pod and the Services are read live: no denial may come from a cache that is
+// behind, nor a certificate. A workload asks for one as soon as it sees a Service changed, and would not ask again; after the API
+// server was away, its watch may be back a minute before ours.
 func (c *Controller) gather(ctx context.Context, r *certificatesv1.CertificateSigningRequest) (Input, error) {
 	in := Input{Request: r, TrustDomain: c.trustDomain, Limits: c.limits, Now: c.now()}
 	claim, denial := ClaimOf(r)
@@ -206,7 +208,7 @@ func (c *Controller) gather(ctx context.Context, r *certificatesv1.CertificateSi
 		return in, fmt.Errorf("pod %s/%s: %w", claim.Namespace, claim.Pod, err)
 	}
 	var services xinhariv1alpha1.ServiceList
-	if err := c.client.List(ctx, &services, client.InNamespace(claim.Namespace)); err != nil {
+	if err := c.live.List(ctx, &services, client.InNamespace(claim.Namespace)); err != nil {
 		return in, err
 	}
 	in.Services = services.Items
