@@ -190,9 +190,10 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 	return reconcile.Result{RequeueAfter: c.keeps}, nil
 }
 
-// gather reads what the verdict depends on. The pod and the Services are read live: no denial may come from a cache that is
-// behind, nor a certificate. A workload asks for one as soon as it sees a Service changed, and would not ask again; after the API
-// server was away, its watch may be back a minute before ours.
+// gather reads what the verdict depends on. The pod is read live: no denial may come from a cache that is behind. Nor may a
+// certificate: a workload asks for one when it sees a Service changed, and would not ask again, and after the API server was away its
+// watch may be back a minute before ours. So the Services are the API server's, as it has them in its memory (version 0), from
+// where the workload's watch has them too; to ask its database would take 60 ms more.
 func (c *Controller) gather(ctx context.Context, r *certificatesv1.CertificateSigningRequest) (Input, error) {
 	in := Input{Request: r, TrustDomain: c.trustDomain, Limits: c.limits, Now: c.now()}
 	claim, denial := ClaimOf(r)
@@ -208,7 +209,7 @@ func (c *Controller) gather(ctx context.Context, r *certificatesv1.CertificateSi
 		return in, fmt.Errorf("pod %s/%s: %w", claim.Namespace, claim.Pod, err)
 	}
 	var services xinhariv1alpha1.ServiceList
-	if err := c.live.List(ctx, &services, client.InNamespace(claim.Namespace)); err != nil {
+	if err := c.live.List(ctx, &services, client.InNamespace(claim.Namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}); err != nil {
 		return in, err
 	}
 	in.Services = services.Items
