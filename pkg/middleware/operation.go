@@ -64,8 +64,7 @@ func (s Side) String() string {
 // The fields and methods up to SetHeader are for middleware; the rest is for
 // packages that run operations.
 type Operation struct {
-	// What is touched with each message is together, and as near to the front
-	// as what it is part of has it.
+	// What is touched with each message stands together, to be in one cache line.
 	receivedCount, sentCount atomic.Uint64
 	received, sent           []func(any) error
 
