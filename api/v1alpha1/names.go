@@ -107,4 +107,7 @@ const (
 	// AnnotationSource on a CertificateSigningRequest is what a runtime chose once for itself: 16 lower case hexadecimal
 	// digits. With the pod's UID it names a holder of certificates, whose newest replaces its older ones.
 	AnnotationSource = "xinhari.com/source"
+	// ConditionBasis on a CertificateSigningRequest has as its message the CertificateBasis of the Services that its certificate
+	// was made of. The workload asks for another when that is not what it sees.
+	ConditionBasis = "xinhari.com/Basis"
 )

@@ -50,6 +50,7 @@ const (
 // Reasons of conditions and events that are not denials.
 const (
 	reasonApproved = "Evaluated"
+	reasonSigned   = "Signed"
 	reasonWaiting  = "WaitingForService"
 	reasonUnusable = "IssuerUnusable"
 )
@@ -182,6 +183,7 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 			return reconcile.Result{}, err
 		}
 	}
+	c.set(r, xinhariv1alpha1.ConditionBasis, reasonSigned, verdict.Basis)
 	r.Status.Certificate = certificate
 	if err := c.client.Status().Update(ctx, r); err != nil {
 		return reconcile.Result{}, err
@@ -190,10 +192,10 @@ func (c *Controller) decide(ctx context.Context, r *certificatesv1.CertificateSi
 	return reconcile.Result{RequeueAfter: c.keeps}, nil
 }
 
-// gather reads what the verdict depends on. The pod is read live: no denial may come from a cache that is behind. Nor may a
-// certificate: a workload asks for one when it sees a Service changed, and would not ask again, and after the API server was away its
-// watch may be back a minute before ours. So the Services are the API server's, as it has them in its memory (version 0), from
-// where the workload's watch has them too; to ask its database would take 60 ms more.
+// gather reads what the verdict depends on. The pod is read live: no denial may come from a cache that is behind. The Services
+// are the API server's, as it has them in its memory (version 0), from where the workload's watch has them too: after the API server
+// was away that may be back a minute before ours. What they are when the certificate is made says ConditionBasis, since they may
+// change before it is written.
 func (c *Controller) gather(ctx context.Context, r *certificatesv1.CertificateSigningRequest) (Input, error) {
 	in := Input{Request: r, TrustDomain: c.trustDomain, Limits: c.limits, Now: c.now()}
 	claim, denial := ClaimOf(r)

@@ -65,11 +65,12 @@ type Input struct {
 	Limits      Limits                                     // what may be asked for
 }
 
-// Verdict is what becomes of a request: exactly one of its fields is set.
+// Verdict is what becomes of a request: exactly one of Sign, Deny and Wait is set.
 type Verdict struct {
-	Sign *x509.Certificate // template of the certificate, without serial number, to be signed for its PublicKey
-	Deny *Denial           // the request can never be signed
-	Wait string            // what has to be there before the request can be signed
+	Sign  *x509.Certificate // template of the certificate, without serial number, to be signed for its PublicKey
+	Basis string            // with Sign: the message of the condition xinhari.com/Basis
+	Deny  *Denial           // the request can never be signed
+	Wait  string            // what has to be there before the request can be signed
 }
 
 // Denial is why a request can never be signed.
@@ -113,7 +114,12 @@ func grant(f *facts) Verdict {
 	if err != nil {
 		return Verdict{Wait: err.Error()}
 	}
-	return Verdict{Sign: template}
+	all := make([]*xinhariv1alpha1.Service, 0, len(f.in.Services))
+	for i := range f.in.Services {
+		all = append(all, &f.in.Services[i])
+	}
+	_, basis := xinhariv1alpha1.CertificateBasis(all, f.id.ServiceAccount)
+	return Verdict{Sign: template, Basis: basis}
 }
 
 // Finished says whether nothing more will become of a request.

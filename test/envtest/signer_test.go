@@ -196,8 +196,14 @@ func testSigned(t *testing.T) {
 	asked := request(t, key, x509.CertificateRequest{})
 	asked.Annotations = map[string]string{xinhariv1alpha1.AnnotationBundleHash: strings.Repeat("0a", 32)}
 	began := time.Now()
-	chain := pod.certificate(pod.ask(asked))
+	name := pod.ask(asked)
+	chain := pod.certificate(name)
 	t.Logf("signed %v after it was asked for", time.Since(began))
+	w.wantBasis(name, "inventory")
+	w.service("stock", "serviceAccountName: inventory\nselector: {app: another}")
+	name = pod.ask(request(t, p256(t), x509.CertificateRequest{}))
+	pod.certificate(name)
+	w.wantBasis(name, "inventory")
 	leaf := chain[0]
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
 		options := x509.VerifyOptions{Roots: w.roots(), DNSName: "inventory." + w.namespace + ".svc", KeyUsages: []x509.ExtKeyUsage{usage}}
@@ -239,6 +245,30 @@ func testSigned(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// wantBasis holds that the certificate of a request was made of the Services of an account, as they are, and says so.
+func (w *world) wantBasis(name, account string) {
+	w.Helper()
+	var services xinhariv1alpha1.ServiceList
+	if err := w.List(w.Context(), &services, client.InNamespace(w.namespace)); err != nil {
+		w.Fatal(err)
+	}
+	all := make([]*xinhariv1alpha1.Service, 0, len(services.Items))
+	for i := range services.Items {
+		all = append(all, &services.Items[i])
+	}
+	_, want := xinhariv1alpha1.CertificateBasis(all, account)
+	r := new(certificatesv1.CertificateSigningRequest)
+	if err := w.Get(w.Context(), client.ObjectKey{Name: name}, r); err != nil {
+		w.Fatal(err)
+	}
+	for _, c := range r.Status.Conditions {
+		if c.Type == xinhariv1alpha1.ConditionBasis && c.Status == corev1.ConditionTrue && c.Message == want {
+			return
+		}
+	}
+	w.Errorf("conditions of %s are %v, want %s: %s", name, r.Status.Conditions, xinhariv1alpha1.ConditionBasis, want)
 }
 
 func (w *workload) events(reason string) []string {

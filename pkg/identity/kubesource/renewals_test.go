@@ -76,7 +76,7 @@ func watched(t *testing.T, made snapshot, f func(t *testing.T, s *shelf, d *driv
 				count++
 			})
 		})
-		d.services.issued(identity.ID{ServiceAccount: "orders"}, viewOf(made, "orders"), []string{"orders.shop.svc"})
+		d.services.issued(identity.ID{ServiceAccount: "orders"}, basisFor(made))
 		f(t, s, d, func() int {
 			synctest.Wait()
 			mu.Lock()
@@ -157,9 +157,42 @@ func TestCatalogThatFails(t *testing.T) {
 	})
 }
 
-// TestSignedAfterAChange holds that a Service which came while the request was
-// pending is no reason to renew: it is why there is a certificate.
-func TestSignedAfterAChange(t *testing.T) {
+// TestSignerThatIsBehind holds that a certificate which was made of other
+// Services than are seen is asked for again, at once and then ever seldomer.
+func TestSignerThatIsBehind(t *testing.T) {
+	a, b := synced(service("orders", selecting("a"))), synced(service("orders", selecting("b")))
+	watched(t, a, func(t *testing.T, s *shelf, d *driver, renewals func() int) {
+		s.put(b)
+		for asked := 1; asked < 15; asked++ {
+			began := time.Now()
+			for renewals() < asked {
+				time.Sleep(10 * time.Millisecond)
+			}
+			most := d.timing.spread << min(asked-1, mostInVain)
+			if took := time.Since(began); took > most+10*time.Millisecond {
+				t.Errorf("asked for the %d. time after %s, want at most %s", asked, took, most)
+			}
+			d.services.issued(identity.ID{ServiceAccount: "orders"}, basisFor(a))
+		}
+		began := time.Now()
+		s.put(synced(service("orders", selecting("c"))))
+		for renewals() < 15 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(began); took > d.timing.spread+10*time.Millisecond {
+			t.Errorf("another change waited %s for the one before", took)
+		}
+		d.services.issued(identity.ID{ServiceAccount: "orders"}, basisFor(synced(service("orders", selecting("c")))))
+		time.Sleep(time.Hour)
+		if n := renewals(); n != 15 {
+			t.Errorf("asked %d times after there is one of what is seen", n-15)
+		}
+	})
+}
+
+// TestSignedOfAnotherService holds that what counts is what the certificate was
+// made of, not what was seen when it was asked for, or came.
+func TestSignedOfAnotherService(t *testing.T) {
 	id := identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "orders"}
 	before, after := synced(), synced(service("orders", selecting("orders")))
 	var d *driver
@@ -169,21 +202,21 @@ func TestSignedAfterAChange(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name string
-		gets []answer
+		made snapshot
 		want bool
 	}{
-		{"seen before a look that found it pending", []answer{comes, pending, signed(t, id)}, false},
-		{"seen after the last such look, so perhaps not by the signer", []answer{comes, signed(t, id)}, true},
+		{"the signer saw it too", after, false},
+		{"the signer did not", before, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := newFaulty(t, []answer{pending}, test.gets)
+			f := newFaulty(t, []answer{pending}, []answer{comes, pending, signed(t, id, basisFor(test.made))})
 			d = f.driver(t)
 			d.services.set(before)
 			issued, err := d.Issue(t.Context(), identity.Request{Key: newKey(t), Waiting: func(error) {}})
 			if err != nil || len(issued.Chain) != 1 {
 				t.Fatalf("got %v, %v", issued.Chain, err)
 			}
-			if got := d.services.wish(false); got != test.want {
+			if _, got := d.services.wish(false); got != test.want {
 				t.Errorf("to be renewed: %v, want %v", got, test.want)
 			}
 		})

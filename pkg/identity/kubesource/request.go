@@ -37,15 +37,13 @@ func (d *driver) Issue(ctx context.Context, r identity.Request) (identity.Issued
 	if err != nil {
 		return identity.Issued{}, err
 	}
-	account := d.likelyAccount()
-	seen := d.services.view(account)
 	asked, err := d.create(ctx, text, r.BundleHash)
 	if err != nil {
 		r.Waiting(err)
 		d.holdBack(ctx, err)
 		return identity.Issued{}, err
 	}
-	chain, seen, err := d.await(ctx, asked, r, account, seen)
+	chain, basis, err := d.await(ctx, asked, r)
 	if err != nil {
 		return identity.Issued{}, err
 	}
@@ -56,7 +54,7 @@ func (d *driver) Issue(ctx context.Context, r identity.Request) (identity.Issued
 	d.mu.Lock()
 	d.account = id.ServiceAccount
 	d.mu.Unlock()
-	d.services.issued(id, seen, chain[0].DNSNames)
+	d.services.issued(id, basis)
 	return identity.Issued{Chain: chain}, nil
 }
 
@@ -123,25 +121,24 @@ func requestName(pod string) string {
 }
 
 // await looks at a request until there is a verdict, or the request is gone. It
-// returns what was known of the Services when it was last seen without one.
-func (d *driver) await(ctx context.Context, asked *kubekinds.CertificateSigningRequest, r identity.Request, account string, seen view) ([]*x509.Certificate, view, error) {
+// returns the certificate and what it was made of.
+func (d *driver) await(ctx context.Context, asked *kubekinds.CertificateSigningRequest, r identity.Request) ([]*x509.Certificate, basis, error) {
 	began := time.Now()
 	var p pace
 	var took time.Duration
 	version := asked.ResourceVersion
 	for {
 		if !sleep(ctx, p.next(took)) {
-			return nil, seen, ctx.Err()
+			return nil, "", ctx.Err()
 		}
-		now := d.services.view(account)
 		looked := time.Now()
 		live, err := d.get(ctx, asked.Name, version)
 		took = time.Since(looked)
 		switch {
 		case ctx.Err() != nil:
-			return nil, seen, ctx.Err()
+			return nil, "", ctx.Err()
 		case apierrors.IsNotFound(err), err == nil && live.UID != asked.UID:
-			return nil, seen, fmt.Errorf("request %s was deleted before there was a verdict: another one follows", asked.Name)
+			return nil, "", fmt.Errorf("request %s was deleted before there was a verdict: another one follows", asked.Name)
 		case err != nil:
 			r.Waiting(fmt.Errorf("request %s: %w", asked.Name, err))
 			d.holdBack(ctx, err)
@@ -154,9 +151,8 @@ func (d *driver) await(ctx context.Context, asked *kubekinds.CertificateSigningR
 			sleep(ctx, d.timing.excess)
 		}
 		if chain != nil || err != nil {
-			return chain, seen, err
+			return chain, basisOf(live), err
 		}
-		seen = now
 		if time.Since(began) < d.timing.quiet {
 			r.Waiting(nil)
 		} else {
@@ -204,6 +200,16 @@ func verdict(r *kubekinds.CertificateSigningRequest) ([]*x509.Certificate, error
 		return nil, fmt.Errorf("%w: request %s: %w", identity.ErrRefused, r.Name, err)
 	}
 	return chain, nil
+}
+
+// basisOf returns what the certificate of a request was made of.
+func basisOf(r *kubekinds.CertificateSigningRequest) basis {
+	for _, c := range r.Status.Conditions {
+		if c.Type == xinhariv1alpha1.ConditionBasis && c.Status == metav1.ConditionTrue {
+			return basis(c.Message)
+		}
+	}
+	return ""
 }
 
 // check holds a certificate to what is known of this process; the Source does

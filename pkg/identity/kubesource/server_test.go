@@ -25,6 +25,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/internal/pemfile"
 	"github.com/xinhari/xinhari/pkg/identity"
 )
@@ -158,8 +159,8 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// signed answers with a certificate of an ID.
-func signed(t *testing.T, id identity.ID) answer {
+// signed answers with a certificate of an ID that was made of some Services.
+func signed(t *testing.T, id identity.ID, of basis) answer {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), URIs: []*url.URL{id.URL()}, NotAfter: time.Now().Add(time.Hour)}
@@ -173,6 +174,9 @@ func signed(t *testing.T, id identity.ID) answer {
 	}
 	return func(w http.ResponseWriter, made *certificatesv1.CertificateSigningRequest) {
 		r := made.DeepCopy()
+		r.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{
+			Type: xinhariv1alpha1.ConditionBasis, Status: corev1.ConditionTrue, Reason: "Signed", Message: string(of),
+		}}
 		r.Status.Certificate = pemfile.EncodeCertificates(cert)
 		write(w, 200, r)
 	}
@@ -188,7 +192,7 @@ func (w *tolds) tell(why error) {
 }
 
 func TestFaultyServer(t *testing.T) {
-	good := signed(t, identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "orders"})
+	good := signed(t, identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "orders"}, "")
 	created := []answer{pending}
 	for _, test := range []struct {
 		name        string
@@ -216,9 +220,9 @@ func TestFaultyServer(t *testing.T) {
 		{"a request that is another's of the same name", created, []answer{another}, "was deleted before there was a verdict", "", 0, 1},
 		{"too many requests", created, []answer{denied(tooManyRequests)}, "was denied (TooManyRequests): wait", "was denied (TooManyRequests): wait", 200 * time.Millisecond, 1},
 		{"a denial", created, []answer{denied("WeakKey")}, "was denied (WeakKey): wait", "", 0, 1},
-		{"another account's certificate", created, []answer{signed(t, identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "x"})}, "is not this pod's", "", 0, 1},
-		{"another namespace's certificate", created, []answer{signed(t, identity.ID{TrustDomain: "cluster.local", Namespace: "x", ServiceAccount: "orders"})}, "is not this pod's", "", 0, 1},
-		{"another trust domain's certificate", created, []answer{signed(t, identity.ID{TrustDomain: "other", Namespace: "shop", ServiceAccount: "orders"})}, "is not of trust domain cluster.local", "", 0, 1},
+		{"another account's certificate", created, []answer{signed(t, identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "x"}, "")}, "is not this pod's", "", 0, 1},
+		{"another namespace's certificate", created, []answer{signed(t, identity.ID{TrustDomain: "cluster.local", Namespace: "x", ServiceAccount: "orders"}, "")}, "is not this pod's", "", 0, 1},
+		{"another trust domain's certificate", created, []answer{signed(t, identity.ID{TrustDomain: "other", Namespace: "shop", ServiceAccount: "orders"}, "")}, "is not of trust domain cluster.local", "", 0, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			leaks := goleak.IgnoreCurrent()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	xinhariv1alpha1 "github.com/xinhari/xinhari/api/v1alpha1"
 	"github.com/xinhari/xinhari/internal/kubewatch"
@@ -18,24 +19,27 @@ import (
 // snapshot is what is known of the Services of the namespace.
 type snapshot = catalog.Snapshot[xinhariv1alpha1.Service]
 
-// view is what a certificate depends on: the Services that name an account, as
-// text to compare. The zero view is that nothing is known of them.
-type view struct {
-	known bool
-	text  string
-}
+// mostInVain bounds the doubling of the time until a certificate is asked for
+// again that was made of other Services than are seen here: to about nine
+// minutes at most.
+const mostInVain = 8
+
+// basis is what of the Services a certificate is made of, as
+// [xinhariv1alpha1.CertificateBasis] says it; "" is that it is not known.
+type basis string
 
 // services remembers the Services of the namespace, and what of them the last
 // certificate was made of.
 type services struct {
-	changed chan struct{} // holds at most one note that fresh may answer otherwise
+	changed chan struct{} // holds at most one note that wish may answer otherwise
 
 	mu      sync.Mutex
 	last    snapshot
-	account string   // of the last certificate; "" = there is none yet
-	names   []string // DNS names in it
-	made    view     // what it was made of
-	wished  view     // what another one was last wished for
+	account string // of the last certificate; "" = there is none yet
+	made    basis  // what it was made of
+	wished  basis  // what another one was last wished for
+	waiting bool   // that one is not there yet
+	times   int    // how often in a row another one was wished for the same
 }
 
 func newServices() *services { return &services{changed: make(chan struct{}, 1)} }
@@ -62,81 +66,50 @@ func (s *services) snapshot() snapshot {
 	return s.last
 }
 
-// view returns what is known of the Services that name the account.
-func (s *services) view(account string) view {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return viewOf(s.last, account)
-}
-
 // issued takes note of a certificate and of what it was made of.
-func (s *services) issued(id identity.ID, made view, names []string) {
+func (s *services) issued(id identity.ID, made basis) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.account, s.made, s.names, s.wished = id.ServiceAccount, made, names, view{}
+	s.account, s.made, s.waiting = id.ServiceAccount, made, false
 	s.note()
 }
 
-// wish says whether the certificate is to be made anew and nobody wished so yet;
-// with take, from now on somebody has.
-func (s *services) wish(take bool) bool {
+// wish says whether the certificate is to be made anew and nobody wished so yet,
+// and how often in a row somebody did in vain; with take, from now on somebody has.
+func (s *services) wish(take bool) (inVain int, wished bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := viewOf(s.last, s.account)
-	if s.account == "" || !now.known || now == s.made || now == s.wished {
-		return false
+	if s.account == "" || s.last.Synced.IsZero() {
+		return 0, false
 	}
-	if !s.made.known && slices.Equal(serviceNames(s.last, s.account), slices.Sorted(slices.Values(s.names))) {
+	_, text := xinhariv1alpha1.CertificateBasis(s.last.Objects, s.account)
+	now := basis(text)
+	if s.made == "" { // whoever signed does not say
 		s.made = now
-		return false
+	}
+	switch {
+	case s.waiting && now == s.wished:
+		return 0, false
+	case now == s.made:
+		if !s.waiting {
+			s.wished = ""
+		}
+		return 0, false
+	}
+	if now == s.wished {
+		inVain = s.times
 	}
 	if take {
-		s.wished = now
+		s.wished, s.times, s.waiting = now, inVain+1, true
 	}
-	return true
-}
-
-// naming returns the Services that name the account, which the signer looks at.
-func naming(s snapshot, account string) []*xinhariv1alpha1.Service {
-	var all []*xinhariv1alpha1.Service
-	for _, o := range s.Objects {
-		if o.DeletionTimestamp.IsZero() && o.AccountName() == account {
-			all = append(all, o)
-		}
-	}
-	return all
-}
-
-func viewOf(s snapshot, account string) view {
-	if s.Synced.IsZero() || account == "" {
-		return view{}
-	}
-	var b strings.Builder
-	for _, o := range naming(s, account) {
-		var life xinhariv1alpha1.Duration
-		if o.Spec.Identity != nil {
-			life = o.Spec.Identity.Duration
-		}
-		// fmt sorts the keys of maps.
-		_, _ = fmt.Fprintf(&b, "%q %q %t %q %q\n", o.Name, o.Spec.Selector, o.Spec.ClientOnly, o.Spec.CoreService, life)
-	}
-	return view{known: true, text: b.String()}
-}
-
-// serviceNames returns the DNS names of a certificate that all Services that
-// name the account have a part in, sorted.
-func serviceNames(s snapshot, account string) []string {
-	var names []string
-	for _, o := range naming(s, account) {
-		names = append(names, identity.ServiceName(o.Namespace, o.Name))
-	}
-	slices.Sort(names)
-	return names
+	return inVain, true
 }
 
 // WatchRenewals follows the issuer, and the Services of the namespace. What
 // changed meanwhile and changed back makes for no renewal, nor does a burst of
-// changes for more than one.
+// changes for more than one. When a certificate was made of other Services than
+// are seen here, it is asked for again, each time later, since the one of the two
+// that is behind may stay so.
 func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -149,20 +122,30 @@ func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
 			d.services.set(snapshot{Err: err})
 		}
 	})
+	var due time.Time // zero = nothing is to be done
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
 	for {
 		select {
 		case <-d.services.changed:
+			inVain, wished := d.services.wish(false)
+			if !wished {
+				continue
+			}
+			// All pods of the Service see the change now.
+			at := time.Now().Add(rand.N(d.timing.spread << min(inVain, mostInVain)))
+			if due.IsZero() || at.Before(due) {
+				due = at
+				timer.Reset(time.Until(due))
+			}
+		case <-timer.C:
+			due = time.Time{}
+			if _, wished := d.services.wish(true); wished {
+				renew()
+			}
 		case <-ctx.Done():
 			return
-		}
-		if !d.services.wish(false) {
-			continue
-		}
-		if !sleep(ctx, rand.N(d.timing.spread)) { // all pods of the Service see the change now
-			return
-		}
-		if d.services.wish(true) {
-			renew()
 		}
 	}
 }
@@ -209,7 +192,7 @@ func (d *driver) pending() string {
 func pendingReason(s snapshot, watched bool, namespace, account string) string {
 	const operator = "or the operator does not run or cannot sign now: see the events of this pod and the operator's log"
 	var denied *kubewatch.PermissionError
-	all := naming(s, account)
+	all, _ := xinhariv1alpha1.CertificateBasis(s.Objects, account)
 	switch {
 	case !watched, account == "", s.Synced.IsZero() && !errors.As(s.Err, &denied):
 		text := fmt.Sprintf("waits until a Service of namespace %s accounts for this pod: %s; %s", namespace, wantedService(account), operator)

@@ -195,7 +195,6 @@ func TestPendingReason(t *testing.T) {
 		{"while the API server is away", snapshot{Err: errors.New("refused")}, true, "orders", []string{mend, "cannot be read: refused"}, "names account"},
 		{"no right to read Services, which the first Service gives", snapshot{Err: denied}, true, "orders", []string{"no Service of namespace shop names account orders: " + mend}, operator},
 		{"no Service", synced(service("inventory", selecting("orders"))), true, "orders", []string{"no Service of namespace shop names account orders: " + mend}, operator},
-		{"another selector", synced(service("orders", selecting("shop"))), true, "orders", []string{"Service orders names account orders and its selector {app: shop} does not match this pod's labels", operator}, mend},
 		{"two Services, one without a selector", synced(service("a", of("orders", selecting("x"))), service("b", of("orders", xinhariv1alpha1.ServiceSpec{}))), true, "orders",
 			[]string{"Service a names account orders and its selector {app: x} does not", "Service b names account orders and has no selector"}, mend},
 		{"one that selects all", synced(service("orders", xinhariv1alpha1.ServiceSpec{ClientOnly: true})), true, "orders", []string{"should account for this pod", operator}, "does not match"},
@@ -220,80 +219,88 @@ func TestWish(t *testing.T) {
 	other := service("inventory", selecting("orders"))
 	other.Spec.ServiceAccountName = "orders"
 	two := synced(other, service("orders", selecting("orders")))
-	gone := service("orders", selecting("orders"))
-	gone.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
-	with := func(change func(*xinhariv1alpha1.ServiceSpec)) snapshot {
-		s := service("orders", selecting("orders"))
-		change(&s.Spec)
-		return synced(s)
-	}
-	names := []string{"orders.shop.svc"}
 	for _, test := range []struct {
 		name   string
-		before snapshot // when the certificate was made
-		names  []string // in it
+		made   snapshot // what the certificate was made of
+		before snapshot // what was seen then
 		after  snapshot
 		want   bool
 	}{
-		{"nothing changed", one, names, one, false},
-		{"a Service of another account", one, names, synced(service("orders", selecting("orders")), service("x", selecting("orders"))), false},
-		{"a Service more", one, names, two, true},
-		{"a Service less", two, names, one, true},
-		{"none left", one, names, synced(), true},
-		{"one that is being deleted", one, names, synced(gone), true},
-		{"another selector", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.Selector["tier"] = "a" }), true},
-		{"another account", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.ServiceAccountName = "x" }), true},
-		{"clientOnly", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.ClientOnly = true }), true},
-		{"coreService", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.CoreService = xinhariv1alpha1.CoreServiceExisting }), true},
-		{"another life", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.Identity = &xinhariv1alpha1.ServiceIdentity{Duration: "1h"} }), true},
-		{"another mode", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) {
-			s.Identity = &xinhariv1alpha1.ServiceIdentity{Mode: xinhariv1alpha1.IdentityPermissive}
-		}), false},
-		{"another port", one, names, with(func(s *xinhariv1alpha1.ServiceSpec) { s.Ports = []xinhariv1alpha1.ServicePort{{Name: "x", Port: 1}} }), false},
-		{"the Services were not known, and are as the names say", snapshot{}, names, one, false},
-		{"the Services were not known, and are others", snapshot{}, names, two, true},
-		{"the Services are not known any more", one, names, snapshot{Err: errors.New("away")}, false},
+		{"nothing changed", one, one, one, false},
+		{"a Service more", one, one, two, true},
+		{"a Service less", two, two, one, true},
+		{"none left", one, one, synced(), true},
+		{"the Services were not known, and are the same", one, snapshot{}, one, false},
+		{"the Services were not known, and are others", one, snapshot{}, two, true},
+		{"the Services are not known any more", one, one, snapshot{Err: errors.New("away")}, false},
+		{"the signer was behind, and nothing changes", one, two, two, true},
+		{"the signer was ahead", two, one, two, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newServices()
 			s.set(test.before)
-			if s.wish(true) {
+			if _, got := s.wish(true); got {
 				t.Error("a wish before there is a certificate")
 			}
-			s.issued(id, s.view(id.ServiceAccount), test.names)
+			s.issued(id, basisFor(test.made))
 			s.set(test.after)
-			if got := s.wish(false); got != test.want {
+			if _, got := s.wish(false); got != test.want {
 				t.Errorf("wish is %v, want %v", got, test.want)
 			}
-			if got := s.wish(true); got != test.want {
+			if _, got := s.wish(true); got != test.want {
 				t.Errorf("wish to take is %v, want %v", got, test.want)
 			}
-			if s.wish(true) {
+			if _, got := s.wish(true); got {
 				t.Error("the same wish twice")
 			}
 		})
 	}
 }
 
+// basisFor is what a signer says that sees this.
+func basisFor(seen snapshot) basis {
+	_, text := xinhariv1alpha1.CertificateBasis(seen.Objects, "orders")
+	return basis(text)
+}
+
 func TestWishThatPasses(t *testing.T) {
+	type outcome struct {
+		InVain int
+		Wished bool
+	}
 	id := identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "orders"}
 	s := newServices()
 	a, b := synced(service("orders", selecting("a"))), synced(service("orders", selecting("b")))
+	var got []outcome
+	look := func() {
+		inVain, wished := s.wish(true)
+		got = append(got, outcome{inVain, wished})
+	}
 	s.set(a)
-	s.issued(id, s.view("orders"), nil)
-	var got []bool
+	s.issued(id, basisFor(a))
 	for _, now := range []snapshot{b, a, b, a} {
 		s.set(now)
-		got = append(got, s.wish(true))
+		look()
 	}
-	s.issued(id, viewOf(b, "orders"), nil) // made while it was b, and it is a again
-	got = append(got, s.wish(true))
-	s.issued(id, viewOf(a, "orders"), nil)
-	s.set(b) // wished for once, and again after a certificate without it
-	got = append(got, s.wish(true))
-	s.issued(id, viewOf(a, "orders"), nil)
-	got = append(got, s.wish(true))
-	if diff := cmp.Diff([]bool{true, false, false, false, true, true, true}, got); diff != "" {
+	s.issued(id, basisFor(b)) // made while it was b, and it is a again
+	look()
+	s.issued(id, basisFor(a))
+	look()
+	s.set(b)
+	look()
+	for range 2 { // the signer is behind
+		s.issued(id, basisFor(a))
+		look()
+	}
+	s.issued(id, basisFor(b))
+	look()
+	s.set(a)
+	s.issued(id, "") // whoever signed does not say
+	look()
+	s.set(b)
+	look()
+	want := []outcome{{0, true}, {}, {}, {}, {0, true}, {}, {0, true}, {1, true}, {2, true}, {}, {}, {0, true}}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("wishes (-want +got):\n%s", diff)
 	}
 }
