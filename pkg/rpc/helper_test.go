@@ -176,7 +176,12 @@ func foreignConn(t testing.TB, addr netip.AddrPort, options ...grpc.DialOption) 
 // post sends JSON as curl does, with the headers given as "Name: value".
 func post(t *testing.T, addr netip.AddrPort, path, body string, headers ...string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr.String()+path, strings.NewReader(body))
+	return postBy(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, "http://"+addr.String()+path, body, headers...)
+}
+
+func postBy(t *testing.T, client *http.Client, url, body string, headers ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +194,6 @@ func post(t *testing.T, addr netip.AddrPort, path, body string, headers ...strin
 		}
 		r.Header.Set(name, value)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)

@@ -59,29 +59,7 @@ func httpsClient(t *testing.T, config *tls.Config, h2 bool) *http.Client {
 
 func postTLS(t *testing.T, client *http.Client, s *testServer, path string, headers ...string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+s.addr.String()+path, strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		if name == "Host" {
-			r.Host = value
-			continue
-		}
-		r.Header.Set(name, value)
-	}
-	answer, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(body)
+	return postBy(t, client, "https://"+s.addr.String()+path, "{}", headers...)
 }
 
 // TLS alone makes nobody known: what a page could send is refused through it

@@ -12,6 +12,7 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/peer"
 
+	"github.com/xinhari/xinhari/internal/watchtest"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/identity/localsource"
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -25,14 +26,7 @@ func source(t testing.TB, name, dir string, life time.Duration) *identity.Source
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := s.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { cancel(); running.Wait() })
+	watchtest.Run(t, s.Run)
 	select {
 	case <-s.Ready():
 	case <-time.After(10 * time.Second):

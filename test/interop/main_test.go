@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/xinhari/xinhari/internal/watchtest"
 	"github.com/xinhari/xinhari/pkg/identity"
 	"github.com/xinhari/xinhari/pkg/identity/localsource"
 	"github.com/xinhari/xinhari/pkg/rpc"
@@ -114,14 +114,7 @@ func source(t *testing.T, name, dir string) *identity.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := s.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { cancel(); running.Wait() })
+	watchtest.Run(t, s.Run)
 	select {
 	case <-s.Ready():
 	case <-time.After(10 * time.Second):

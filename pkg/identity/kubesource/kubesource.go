@@ -77,6 +77,7 @@ type driver struct {
 	source    string // this one among those of its pod
 	timing    timing
 	services  *services
+	logger    *slog.Logger
 
 	mu          sync.Mutex
 	account     string // "" = unknown
@@ -107,6 +108,9 @@ func newDriver(config *rest.Config, o Options) (*driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubesource: %w", err)
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	source := make([]byte, 8)
 	if _, err := rand.Read(source); err != nil {
 		return nil, fmt.Errorf("kubesource: %w", err)
@@ -115,8 +119,8 @@ func newDriver(config *rest.Config, o Options) (*driver, error) {
 		requests: requests, parameter: parameter, core: core, catalog: o.Catalog, config: rest.CopyConfig(config),
 		namespace: o.Namespace, account: o.Account, source: hex.EncodeToString(source),
 		timing:   timing{answer: 10 * time.Second, quiet: 2 * time.Second, excess: 30 * time.Second, spread: 2 * time.Second, issuer: 5 * time.Second},
-		services: newServices(),
-		reissue:  make(chan struct{}, 1),
+		services: newServices(), logger: o.Logger,
+		reissue: make(chan struct{}, 1),
 	}, nil
 }
 

@@ -8,8 +8,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"math/big"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -162,6 +164,8 @@ func TestCatalogThatFails(t *testing.T) {
 func TestSignerThatIsBehind(t *testing.T) {
 	a, b := synced(service("orders", selecting("a"))), synced(service("orders", selecting("b")))
 	watched(t, a, func(t *testing.T, s *shelf, d *driver, renewals func() int) {
+		var log strings.Builder
+		d.logger = slog.New(slog.NewTextHandler(&log, nil))
 		s.put(b)
 		for asked := 1; asked < 15; asked++ {
 			began := time.Now()
@@ -171,6 +175,9 @@ func TestSignerThatIsBehind(t *testing.T) {
 			most := d.timing.spread << min(asked-1, mostInVain)
 			if took := time.Since(began); took > most+10*time.Millisecond {
 				t.Errorf("asked for the %d. time after %s, want at most %s", asked, took, most)
+			}
+			if told, want := strings.Count(log.String(), "\n"), max(0, asked-tellInVain); told != want {
+				t.Errorf("asked %d times, told %d times, want %d", asked, told, want)
 			}
 			d.services.issued(identity.ID{ServiceAccount: "orders"}, basisFor(a))
 		}

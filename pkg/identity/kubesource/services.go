@@ -21,8 +21,11 @@ type snapshot = catalog.Snapshot[xinhariv1alpha1.Service]
 
 // mostInVain bounds the doubling of the time until a certificate is asked for
 // again that was made of other Services than are seen here: to about nine
-// minutes at most.
-const mostInVain = 8
+// minutes at most. It is told when it was in vain some times.
+const (
+	mostInVain = 8
+	tellInVain = 3
+)
 
 // basis is what of the Services a certificate is made of, as
 // [xinhariv1alpha1.CertificateBasis] says it; "" is that it is not known.
@@ -141,9 +144,15 @@ func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
 			}
 		case <-timer.C:
 			due = time.Time{}
-			if _, wished := d.services.wish(true); wished {
-				renew()
+			inVain, wished := d.services.wish(true)
+			if !wished {
+				continue
 			}
+			if inVain >= tellInVain {
+				d.logger.Warn("the operator makes the certificate of other Services than this pod sees, so it is asked for again: is one of the two behind, or of another release?",
+					"namespace", d.namespace, "times", inVain)
+			}
+			renew()
 		case <-ctx.Done():
 			return
 		}
