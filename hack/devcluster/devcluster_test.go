@@ -117,8 +117,12 @@ type buffer struct {
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
+	const most, shown = 64 << 20, 4 << 10
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.text.Len() > most {
+		panic(fmt.Sprintf("a cluster says more than anybody reads; it began with\n%s\nand goes on with\n%s", b.text.Bytes()[:shown], p[:min(len(p), shown)]))
+	}
 	return b.text.Write(p)
 }
 
