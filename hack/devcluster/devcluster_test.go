@@ -247,7 +247,7 @@ func (s *session) descendants() []int {
 // gone fails the test unless nothing of the cluster is left.
 func (s *session) gone() {
 	s.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		left := s.left()
 		if len(left) == 0 {
 			break

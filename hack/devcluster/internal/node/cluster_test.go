@@ -336,7 +336,7 @@ func (c *cluster) checkNothingIsLeft() {
 // eventually waits until check is nil.
 func (c *cluster) eventually(what string, check func(context.Context) error) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	for {
 		err := check(ctx)

@@ -235,9 +235,12 @@ func TestHooksAndEnds(t *testing.T) {
 			c.t.Fatal(out)
 		}
 		c.until("post", isReady)
-		if out := c.logsOf("post", "-c", "second"); !strings.Contains(out, "hooked") {
-			c.t.Errorf("%q", out)
-		}
+		c.eventually("the second has printed what it found", func(context.Context) error {
+			if out := c.logsOf("post", "-c", "second"); !strings.Contains(out, "hooked") {
+				return fmt.Errorf("%q", out)
+			}
+			return nil
+		})
 		c.delete("post")
 	})
 	c.subtest(t, "postStart that fails restarts", func(c *cluster) {
