@@ -195,6 +195,7 @@ func TestPendingReason(t *testing.T) {
 		{"while the API server is away", snapshot{Err: errors.New("refused")}, true, "orders", []string{mend, "cannot be read: refused"}, "names account"},
 		{"no right to read Services, which the first Service gives", snapshot{Err: denied}, true, "orders", []string{"no Service of namespace shop names account orders: " + mend}, operator},
 		{"no Service", synced(service("inventory", selecting("orders"))), true, "orders", []string{"no Service of namespace shop names account orders: " + mend}, operator},
+		{"another selector", synced(service("orders", selecting("shop"))), true, "orders", []string{"Service orders names account orders and its selector {app: shop} does not match this pod's labels", operator}, mend},
 		{"two Services, one without a selector", synced(service("a", of("orders", selecting("x"))), service("b", of("orders", xinhariv1alpha1.ServiceSpec{}))), true, "orders",
 			[]string{"Service a names account orders and its selector {app: x} does not", "Service b names account orders and has no selector"}, mend},
 		{"one that selects all", synced(service("orders", xinhariv1alpha1.ServiceSpec{ClientOnly: true})), true, "orders", []string{"should account for this pod", operator}, "does not match"},
