@@ -15,8 +15,9 @@ func TestCertificateBasis(t *testing.T) {
 	}
 	none := func(*Service) {}
 	other := &Service{ObjectMeta: metav1.ObjectMeta{Name: "billing"}, Spec: ServiceSpec{ServiceAccountName: "orders"}}
-	_, one := CertificateBasis([]*Service{orders(none)}, "orders")
-	naming, two := CertificateBasis([]*Service{orders(none), other}, "orders")
+	one := CertificateBasis([]*Service{orders(none)}, "orders")
+	both := []*Service{orders(none), other}
+	naming, two := NamingAccount(both, "orders"), CertificateBasis(both, "orders")
 	if len(naming) != 2 || naming[0] != other || two == one || len(one) != 64 {
 		t.Errorf("got %v, %s and %s", naming, one, two)
 	}
@@ -32,7 +33,7 @@ func TestCertificateBasis(t *testing.T) {
 		{"another mode", []*Service{orders(func(s *Service) { s.Spec.Identity = &ServiceIdentity{Mode: IdentityPermissive} })}, one},
 		{"a status", []*Service{orders(func(s *Service) { s.Generation = 7; s.Status.ObservedGeneration = 7 })}, one},
 	} {
-		if _, got := CertificateBasis(test.services, "orders"); got != test.want {
+		if got := CertificateBasis(test.services, "orders"); got != test.want {
 			t.Errorf("%s: another basis", test.name)
 		}
 	}
@@ -43,7 +44,7 @@ func TestCertificateBasis(t *testing.T) {
 		"another life":     func(s *Service) { s.Spec.Identity = &ServiceIdentity{Duration: "1h"} },
 		"another account":  func(s *Service) { s.Spec.ServiceAccountName = "x" },
 	} {
-		if _, got := CertificateBasis([]*Service{orders(change)}, "orders"); got == one {
+		if got := CertificateBasis([]*Service{orders(change)}, "orders"); got == one {
 			t.Errorf("%s: the same basis", name)
 		}
 	}

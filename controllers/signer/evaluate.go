@@ -118,8 +118,7 @@ func grant(f *facts) Verdict {
 	for i := range f.in.Services {
 		all = append(all, &f.in.Services[i])
 	}
-	_, basis := xinhariv1alpha1.CertificateBasis(all, f.id.ServiceAccount)
-	return Verdict{Sign: template, Basis: basis}
+	return Verdict{Sign: template, Basis: xinhariv1alpha1.CertificateBasis(all, f.id.ServiceAccount)}
 }
 
 // Finished says whether nothing more will become of a request.

@@ -258,7 +258,7 @@ func (w *world) wantBasis(name, account string) {
 	for i := range services.Items {
 		all = append(all, &services.Items[i])
 	}
-	_, want := xinhariv1alpha1.CertificateBasis(all, account)
+	want := xinhariv1alpha1.CertificateBasis(all, account)
 	r := new(certificatesv1.CertificateSigningRequest)
 	if err := w.Get(w.Context(), client.ObjectKey{Name: name}, r); err != nil {
 		w.Fatal(err)

@@ -197,6 +197,27 @@ func TestSignerThatIsBehind(t *testing.T) {
 	})
 }
 
+// TestSignerThatStaysBehind holds that what else is seen of the Services does not
+// bring the next request forward.
+func TestSignerThatStaysBehind(t *testing.T) {
+	a, b := synced(service("orders", selecting("a"))), synced(service("orders", selecting("b")))
+	watched(t, a, func(t *testing.T, s *shelf, d *driver, renewals func() int) {
+		const most = 45 // 21 are to be expected
+		asked := 0
+		for range 3600 {
+			s.put(b)
+			time.Sleep(time.Second)
+			if n := renewals(); n > asked {
+				asked = n
+				d.services.issued(identity.ID{ServiceAccount: "orders"}, basisFor(a))
+			}
+		}
+		if asked < 8 || asked > most {
+			t.Errorf("asked %d times in an hour, want 8 to %d", asked, most)
+		}
+	})
+}
+
 // TestSignedOfAnotherService holds that what counts is what the certificate was
 // made of, not what was seen when it was asked for, or came.
 func TestSignedOfAnotherService(t *testing.T) {

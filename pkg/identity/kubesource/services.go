@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -85,8 +86,7 @@ func (s *services) wish(take bool) (inVain int, wished bool) {
 	if s.account == "" || s.last.Synced.IsZero() {
 		return 0, false
 	}
-	_, text := xinhariv1alpha1.CertificateBasis(s.last.Objects, s.account)
-	now := basis(text)
+	now := basis(xinhariv1alpha1.CertificateBasis(s.last.Objects, s.account))
 	if s.made == "" { // whoever signed does not say
 		s.made = now
 	}
@@ -125,7 +125,8 @@ func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
 			d.services.set(snapshot{Err: err})
 		}
 	})
-	var due time.Time // zero = nothing is to be done
+	const none = math.MaxInt
+	after := none // how often in vain what the timer waits to ask for was asked for
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
@@ -133,17 +134,13 @@ func (d *driver) WatchRenewals(ctx context.Context, renew func()) {
 		select {
 		case <-d.services.changed:
 			inVain, wished := d.services.wish(false)
-			if !wished {
+			if !wished || inVain >= after {
 				continue
 			}
-			// All pods of the Service see the change now.
-			at := time.Now().Add(rand.N(d.timing.spread << min(inVain, mostInVain)))
-			if due.IsZero() || at.Before(due) {
-				due = at
-				timer.Reset(time.Until(due))
-			}
+			after = inVain
+			timer.Reset(rand.N(d.timing.spread << min(inVain, mostInVain))) // all pods of the Service see the change now
 		case <-timer.C:
-			due = time.Time{}
+			after = none
 			inVain, wished := d.services.wish(true)
 			if !wished {
 				continue
@@ -201,7 +198,7 @@ func (d *driver) pending() string {
 func pendingReason(s snapshot, watched bool, namespace, account string) string {
 	const operator = "or the operator does not run or cannot sign now: see the events of this pod and the operator's log"
 	var denied *kubewatch.PermissionError
-	all, _ := xinhariv1alpha1.CertificateBasis(s.Objects, account)
+	all := xinhariv1alpha1.NamingAccount(s.Objects, account)
 	switch {
 	case !watched, account == "", s.Synced.IsZero() && !errors.As(s.Err, &denied):
 		text := fmt.Sprintf("waits until a Service of namespace %s accounts for this pod: %s; %s", namespace, wantedService(account), operator)

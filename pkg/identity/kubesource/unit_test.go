@@ -260,8 +260,7 @@ func TestWish(t *testing.T) {
 
 // basisFor is what a signer says that sees this.
 func basisFor(seen snapshot) basis {
-	_, text := xinhariv1alpha1.CertificateBasis(seen.Objects, "orders")
-	return basis(text)
+	return basis(xinhariv1alpha1.CertificateBasis(seen.Objects, "orders"))
 }
 
 func TestWishThatPasses(t *testing.T) {
